@@ -26,7 +26,7 @@ from hvpsbridge.repository.cache_rows import KnownPack, Location, place_in
 from hvpsbridge.repository.chunk_index.changes import same
 from hvpsbridge.repository.chunk_index.index import ChunkIndex
 from hvpsbridge.repository.chunk_index.marks import Marked, Marks, live_bytes
-from hvpsbridge.repository.chunk_index.runs import ID_BYTES, halves
+from hvpsbridge.repository.chunk_index.runs import SHORT_ID_BYTES, halves
 
 T = TypeVar("T")
 # Files that are corrupt so often are on a disk that fails.
@@ -292,7 +292,7 @@ class IndexCache:
             known = pack.ids[number - pack.first]
             if identity.startswith(known):
                 yield pack.location(number - pack.first, identity)
-            elif known[:ID_BYTES] != identity[:ID_BYTES]:
+            elif known[:SHORT_ID_BYTES] != identity[:SHORT_ID_BYTES]:
                 raise ValueError("a run leads to another chunk")
 
     def _pack(self, index: ChunkIndex, number: int) -> _Pack:
@@ -328,7 +328,7 @@ class IndexCache:
         """
 
         def look(index: ChunkIndex) -> bytes | None:
-            near = self._near.get(identity[:ID_BYTES] if self._keyed else identity)
+            near = self._near.get(identity[:SHORT_ID_BYTES] if self._keyed else identity)
             if near is not None and index.tables.alive[near]:
                 pack = self._packs[near]
                 if pack.kind is kind and self._usable(identity, pack.name):
@@ -362,7 +362,7 @@ class IndexCache:
         def look(index: ChunkIndex) -> set[bytes]:
             found: dict[int, bytes] = {}
             for identity in identities:
-                near = self._near.get(identity[:ID_BYTES] if self._keyed else identity)
+                near = self._near.get(identity[:SHORT_ID_BYTES] if self._keyed else identity)
                 if near in found:
                     continue
                 if near is not None and index.tables.alive[near] and self._packs[near].kind is kind:

@@ -8,12 +8,13 @@ from dataclasses import replace
 
 import numpy as np
 
+from hvpsbridge.formats.chunk import ID_BYTES
 from hvpsbridge.formats.index_table import IndexTable, Rows
 from hvpsbridge.repository.chunk_index import tables as table_files
 from hvpsbridge.repository.chunk_index.files import Files
 from hvpsbridge.repository.chunk_index.manifest import TABLES, Extent, Manifest, Source
 from hvpsbridge.repository.chunk_index.runs import (
-    ID_BYTES,
+    SHORT_ID_BYTES,
     Run,
     RunInfo,
     RunWriter,
@@ -118,13 +119,13 @@ def _known_packs(tables: Tables, packs: Rows, entries: Rows) -> Rows:
 
 def same(rows: PackRows, entries: Rows) -> bool:
     """Whether the rows of a pack are those entries of an index object."""
-    ids = np.ascontiguousarray(entries["id"]).view(np.uint8).reshape(-1, 2 * ID_BYTES)
+    ids = np.ascontiguousarray(entries["id"]).view(np.uint8).reshape(-1, ID_BYTES)
     return (
         np.array_equal(rows.offset, entries["offset"])
         and np.array_equal(rows.frame, entries["frame"])
         and np.array_equal(rows.raw, entries["raw"])
-        and np.ascontiguousarray(rows.ids).tobytes() == ids[:, :ID_BYTES].tobytes()
-        and (rows.tails is None or rows.tails.tobytes() == ids[:, ID_BYTES:].tobytes())
+        and np.ascontiguousarray(rows.ids).tobytes() == ids[:, :SHORT_ID_BYTES].tobytes()
+        and (rows.tails is None or rows.tails.tobytes() == ids[:, SHORT_ID_BYTES:].tobytes())
     )
 
 

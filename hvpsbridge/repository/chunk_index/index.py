@@ -15,7 +15,7 @@ from hvpsbridge.repository.chunk_index import changes
 from hvpsbridge.repository.chunk_index import manifest as manifests
 from hvpsbridge.repository.chunk_index.files import Busy, Files
 from hvpsbridge.repository.chunk_index.manifest import Manifest
-from hvpsbridge.repository.chunk_index.runs import ID_BYTES, Run, filter_mask, halves, merged_parts
+from hvpsbridge.repository.chunk_index.runs import SHORT_ID_BYTES, Run, filter_mask, halves, merged_parts
 from hvpsbridge.repository.chunk_index.tables import Tables
 
 LOCK = "lock"
@@ -241,8 +241,8 @@ class ChunkIndex:
         """
         self.look_ups += 1
         high = int.from_bytes(identity[:8], "big")
-        mask = filter_mask(int.from_bytes(identity[8:ID_BYTES], "big"))
-        short = identity[:ID_BYTES]
+        mask = filter_mask(int.from_bytes(identity[8:SHORT_ID_BYTES], "big"))
+        short = identity[:SHORT_ID_BYTES]
         found: list[int] = []
         for run in self._runs.values():
             found += run.find(short, high, mask)
@@ -254,7 +254,7 @@ class ChunkIndex:
         found: list[list[int]] = [[] for _ in ids]
         if not ids:
             return found
-        short = [identity[:ID_BYTES] for identity in ids]
+        short = [identity[:SHORT_ID_BYTES] for identity in ids]
         high, low = halves(np.frombuffer(b"".join(short), "V16"))
         order = np.argsort(high, kind="stable")
         for run in self._runs.values():

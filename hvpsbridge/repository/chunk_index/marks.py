@@ -13,11 +13,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from hvpsbridge.formats.chunk import ID_BYTES
 from hvpsbridge.formats.index_table import Rows
 from hvpsbridge.repository.chunk_index.index import ChunkIndex
-from hvpsbridge.repository.chunk_index.runs import ID_BYTES, halves
+from hvpsbridge.repository.chunk_index.runs import SHORT_ID_BYTES, halves
 
-WHOLE_BYTES = 32
 # Packs whose ids are kept, some 10 KB each.
 PACKS_KEPT = 512
 # Of these, the last ones that are compared before the index is asked.
@@ -66,8 +66,8 @@ class _Asked:
     """
 
     def __init__(self, rows: Rows, *, keyed: bool) -> None:
-        high, low = halves(rows[:, :ID_BYTES])
-        tails = halves(rows[:, ID_BYTES:])[0] if not keyed else np.zeros(len(rows), np.uint64)
+        high, low = halves(rows[:, :SHORT_ID_BYTES])
+        tails = halves(rows[:, SHORT_ID_BYTES:])[0] if not keyed else np.zeros(len(rows), np.uint64)
         wanted = np.flatnonzero(high | low)
         self.wanted = wanted = wanted[np.argsort(high[wanted], kind="stable")]
         parts = [part[wanted] for part in (high, low, tails)]
@@ -124,7 +124,7 @@ class Marks:
         Zero ids are left out.
         """
         self._follow(index)
-        rows = np.frombuffer(ids, np.uint8).reshape(-1, WHOLE_BYTES)
+        rows = np.frombuffer(ids, np.uint8).reshape(-1, ID_BYTES)
         numbers = np.full(len(rows), -1, np.int64)
         asked = _Asked(rows, keyed=index.manifest.keyed)
         kinds = index.tables.packs["kind"]

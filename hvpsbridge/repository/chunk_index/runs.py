@@ -33,9 +33,9 @@ from hvpsbridge.repository.chunk_index.files import (
 )
 
 # Of an id in the index. In encrypted repositories ids are keyed, so nobody can make two that begin alike.
-ID_BYTES = 16
+SHORT_ID_BYTES = 16
 ROW = np.dtype([("key", "V14"), ("number", "<u4")])
-KEY_AT = ID_BYTES - 14
+KEY_AT = SHORT_ID_BYTES - 14
 # The first two bytes follow from the fan-out, which has at least this many bits.
 MIN_BITS = 16
 MAX_BITS = 28
@@ -371,7 +371,7 @@ def write_run(files: Files, name: str, ids: Rows, first_number: int) -> RunInfo:
     high, _ = halves(ids)
     order = np.argsort(high, kind="stable")
     rows = np.empty(len(ids), ROW)
-    raw = np.ascontiguousarray(ids).view(np.uint8).reshape(-1, ID_BYTES)
+    raw = np.ascontiguousarray(ids).view(np.uint8).reshape(-1, SHORT_ID_BYTES)
     view = rows.view(np.uint8).reshape(-1, ROW.itemsize)
     view[:, :14] = raw[order, KEY_AT:]
     rows["number"] = first_number + order

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from hvpsbridge.formats.chunk import ID_BYTES
 from hvpsbridge.formats.index_table import IndexTable, Rows
 from hvpsbridge.formats.pack import HEAD_BYTES
 from hvpsbridge.repository.chunk_index.files import (
@@ -24,7 +25,7 @@ from hvpsbridge.repository.chunk_index.files import (
     write_all,
 )
 from hvpsbridge.repository.chunk_index.manifest import TABLES, Extent, Manifest
-from hvpsbridge.repository.chunk_index.runs import ID_BYTES
+from hvpsbridge.repository.chunk_index.runs import SHORT_ID_BYTES
 
 ENTRY = np.dtype([("id", "V16"), ("size", "<u4")])
 TAIL = np.dtype("V16")
@@ -70,9 +71,9 @@ class PackRows:
 
     def whole_ids(self) -> list[bytes]:
         """The ids, as whole as they are known."""
-        ids = np.ascontiguousarray(self.ids).view(np.uint8).reshape(-1, ID_BYTES)
+        ids = np.ascontiguousarray(self.ids).view(np.uint8).reshape(-1, SHORT_ID_BYTES)
         if self.tails is not None:
-            tails = np.ascontiguousarray(self.tails).view(np.uint8).reshape(-1, ID_BYTES)
+            tails = np.ascontiguousarray(self.tails).view(np.uint8).reshape(-1, SHORT_ID_BYTES)
             ids = np.concatenate([ids, tails], axis=1)
         data, size = ids.tobytes(), ids.shape[1]
         return [data[at : at + size] for at in range(0, len(data), size)]
@@ -87,7 +88,7 @@ def encode(table: IndexTable, keyed: bool, entries_before: int, odd_before: int)
         entries_before, odd_before: rows that the tables have already.
     """
     entries, counts = table.entries, table.packs["count"].astype(np.int64)
-    ids = np.ascontiguousarray(entries["id"]).view(np.uint8).reshape(-1, 2 * ID_BYTES)
+    ids = np.ascontiguousarray(entries["id"]).view(np.uint8).reshape(-1, ID_BYTES)
     frame, raw = entries["frame"].astype(np.int64), entries["raw"].astype(np.int64)
     first = np.cumsum(counts) - counts
     power = np.zeros(len(raw), np.int64)
@@ -103,10 +104,10 @@ def encode(table: IndexTable, keyed: bool, entries_before: int, odd_before: int)
         "packs": np.zeros(len(counts), PACK),
         "listings": np.empty(0, LISTING),
     }
-    rows["entries"].view(np.uint8).reshape(-1, ENTRY.itemsize)[:, :ID_BYTES] = ids[:, :ID_BYTES]
+    rows["entries"].view(np.uint8).reshape(-1, ENTRY.itemsize)[:, :SHORT_ID_BYTES] = ids[:, :SHORT_ID_BYTES]
     rows["entries"]["size"] = frame | power << FRAME_BITS
     if not keyed:
-        rows["tails"].view(np.uint8).reshape(-1, ID_BYTES)[:] = ids[:, ID_BYTES:]
+        rows["tails"].view(np.uint8).reshape(-1, SHORT_ID_BYTES)[:] = ids[:, SHORT_ID_BYTES:]
     is_odd = odd_pack[in_pack]
     rows["odd"]["offset"] = entries["offset"][is_odd]
     rows["odd"]["raw"] = entries["raw"][is_odd]

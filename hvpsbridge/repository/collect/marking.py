@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
 
+from hvpsbridge.formats.chunk import ID_BYTES
 from hvpsbridge.formats.envelope import Kind
 from hvpsbridge.formats.grid import ChunkGrid
 from hvpsbridge.formats.index_table import Rows
@@ -83,7 +84,7 @@ class Marks:
     def _descend_some(self, level: int, columns: Sequence[Column], chunks: int) -> None:
         ids = b"".join(identity for column in columns for identity in column.versions)
         new, numbers = self._mark(ids, Kind.NODE_PACK)
-        wanted = [ids[32 * at : 32 * at + 32] for at in new]
+        wanted = [ids[ID_BYTES * at : ID_BYTES * (at + 1)] for at in new]
         read = self._nodes.read(wanted, [numbers[at] for at in new])
         for column in columns:
             versions = [node for identity in column.versions if (node := read.get(identity)) is not None]
@@ -99,7 +100,7 @@ class Marks:
 
     def _mark_chunks(self, most: int) -> None:
         """Mark the chunks that wait, if there are more than so many."""
-        if sum(map(len, self._waiting)) > 32 * most:
+        if sum(map(len, self._waiting)) > ID_BYTES * most:
             self._mark(b"".join(self._waiting), Kind.DATA_PACK)
             self._waiting.clear()
 
@@ -112,7 +113,7 @@ class Marks:
         marked = self._cache.mark(self._marks, ids, kind)
         new, numbers = marked.new.nonzero()[0].tolist(), marked.numbers.tolist()
         for at in marked.unclear.nonzero()[0].tolist():
-            identity = ids[32 * at : 32 * at + 32]
+            identity = ids[ID_BYTES * at : ID_BYTES * (at + 1)]
             if (kind, identity) in self.doubles:
                 continue
             places = self._frames.locate(identity, kind)
