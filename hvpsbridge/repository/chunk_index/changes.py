@@ -13,15 +13,8 @@ from hvpsbridge.formats.index_table import IndexTable, Rows
 from hvpsbridge.repository.chunk_index import tables as table_files
 from hvpsbridge.repository.chunk_index.files import Files
 from hvpsbridge.repository.chunk_index.manifest import TABLES, Extent, Manifest, Source
-from hvpsbridge.repository.chunk_index.runs import (
-    SHORT_ID_BYTES,
-    Run,
-    RunInfo,
-    RunWriter,
-    halves,
-    merged_parts,
-    write_run,
-)
+from hvpsbridge.repository.chunk_index.run_writer import RunWriter, write_run
+from hvpsbridge.repository.chunk_index.runs import SHORT_ID_BYTES, Run, RunInfo, halves, merged_parts
 from hvpsbridge.repository.chunk_index.tables import LISTING, REGULAR, PackRows, Tables
 
 # Runs are merged until each is so many times as large as all smaller ones together. Then there are few of

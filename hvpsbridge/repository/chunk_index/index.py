@@ -14,8 +14,9 @@ from hvpsbridge.formats.index_table import IndexTable, Rows
 from hvpsbridge.repository.chunk_index import changes
 from hvpsbridge.repository.chunk_index import manifest as manifests
 from hvpsbridge.repository.chunk_index.files import Busy, Files
+from hvpsbridge.repository.chunk_index.filters import filter_mask
 from hvpsbridge.repository.chunk_index.manifest import Manifest
-from hvpsbridge.repository.chunk_index.runs import SHORT_ID_BYTES, Run, filter_mask, halves, merged_parts
+from hvpsbridge.repository.chunk_index.runs import SHORT_ID_BYTES, Run, halves, merged_parts
 from hvpsbridge.repository.chunk_index.tables import Tables
 
 LOCK = "lock"
