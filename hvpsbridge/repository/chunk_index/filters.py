@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 
 from hvpsbridge.formats.index_table import Rows
@@ -19,6 +21,12 @@ def filter_mask(low: int) -> int:
     for probe in range(PROBES):
         mask |= 1 << (low >> 9 * probe & BLOCK_BITS - 1)
     return mask
+
+
+def filter_bits(low: Rows) -> Iterator[Rows]:
+    """The same for many ids: of each probe, the number of the bit that each id sets."""
+    for probe in range(PROBES):
+        yield low >> np.uint64(9 * probe) & np.uint64(BLOCK_BITS - 1)
 
 
 def block_numbers(high: Rows, blocks: int) -> Rows:

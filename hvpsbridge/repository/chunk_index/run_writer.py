@@ -13,8 +13,8 @@ from hvpsbridge.repository.chunk_index.filters import (
     BLOCK_BITS,
     BLOCK_BYTES,
     FILTER_BITS,
-    PROBES,
     block_numbers,
+    filter_bits,
 )
 from hvpsbridge.repository.chunk_index.runs import (
     KEY_AT,
@@ -96,9 +96,8 @@ class RunWriter:
         low = np.ascontiguousarray(rows).view(np.uint8).reshape(-1, ROW.itemsize)[:, 6:14]
         word = np.ascontiguousarray(low).view(">u8").ravel().astype(np.uint64)
         base = (block - first) * BLOCK_BITS
-        for probe in range(PROBES):
-            bit = (word >> np.uint64(9 * probe) & np.uint64(BLOCK_BITS - 1)).astype(np.intp)
-            bits[base + bit] = True
+        for bit in filter_bits(word):
+            bits[base + bit.astype(np.intp)] = True
         self._write_blocks(first, bits[:-BLOCK_BITS])
         self._open = (last, bits[-BLOCK_BITS:].copy())
 

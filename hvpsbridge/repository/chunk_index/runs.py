@@ -25,7 +25,7 @@ import numpy as np
 
 from hvpsbridge.formats.index_table import Rows
 from hvpsbridge.repository.chunk_index.files import Files, forget, read_exactly
-from hvpsbridge.repository.chunk_index.filters import BLOCK_BITS, BLOCK_BYTES, PROBES, block_numbers
+from hvpsbridge.repository.chunk_index.filters import BLOCK_BYTES, block_numbers, filter_bits
 
 # Of an id in the index. In encrypted repositories ids are keyed, so nobody can make two that begin alike.
 SHORT_ID_BYTES = 16
@@ -163,8 +163,7 @@ class Run:
         assert self._words is not None  # the head sets it
         block = block_numbers(high, self.info.blocks)
         passed = np.ones(len(high), bool)
-        for probe in range(PROBES):
-            bit = low >> np.uint64(9 * probe) & np.uint64(BLOCK_BITS - 1)
+        for bit in filter_bits(low):
             word = self._words[block, (bit >> np.uint64(6)).astype(np.intp)]
             passed &= (word >> (bit & np.uint64(63)) & np.uint64(1)).astype(bool)
         return passed
