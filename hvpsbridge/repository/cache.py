@@ -23,7 +23,6 @@ from hvpsbridge.formats.index_table import IndexTable, Rows, table_of
 from hvpsbridge.formats.pack import PackEntry
 from hvpsbridge.repository.cache_file import CacheFile, Corrupt
 from hvpsbridge.repository.cache_rows import KnownPack, Location, place_in
-from hvpsbridge.repository.chunk_index.changes import same
 from hvpsbridge.repository.chunk_index.index import ChunkIndex
 from hvpsbridge.repository.chunk_index.marks import Marked, Marks, live_bytes
 from hvpsbridge.repository.chunk_index.runs import SHORT_ID_BYTES, halves
@@ -103,7 +102,7 @@ class IndexCache:
         self._keyed = keyed
         self._file = CacheFile(folder, keyed)
         self._epoch = self._file.index.epoch
-        self._own: dict[bytes, tuple[IndexedPack, int]] = {}
+        self._own: dict[bytes, IndexedPack] = {}
         self._own_frames: dict[bytes, list[tuple[int, IndexedPack, PackEntry]]] = {}
         self._bad: frozenset[tuple[bytes, bytes]] = frozenset()
         self._doomed: frozenset[bytes] = frozenset()
@@ -219,29 +218,7 @@ class IndexCache:
     def matches(self, name: bytes, content: IndexObject | IndexTable) -> bool:
         """Whether the rows of a published index object are equal to its content."""
         table = _table(content)
-
-        def compare(index: ChunkIndex) -> bool:
-            sources = index.manifest.numbers_of({name})
-            if len(sources) != 1:
-                return False
-            tables = index.tables
-            numbers = tables.packs_listed_by(sources[0])
-            if len(numbers) != len(table.packs):
-                return False
-            rows = tables.packs[numbers]
-            if not all(
-                np.array_equal(rows[field], table.packs[field]) for field in ("kind", "count", "bytes")
-            ) or (rows["name"].tobytes() != table.packs["name"].tobytes()):
-                return False
-            starts = table.ends - table.packs["count"]
-            return all(
-                same(tables.pack_rows(number), table.entries[start:end])
-                for number, start, end in zip(
-                    numbers.tolist(), starts.tolist(), table.ends.tolist(), strict=True
-                )
-            )
-
-        return self._do(compare)
+        return self._do(lambda index: index.lists(name, table))
 
     def correct(self, name: bytes, content: IndexObject | IndexTable) -> None:
         """Replace the rows of a published index object by its content. Rows that are right keep numbers."""
@@ -327,26 +304,28 @@ class IndexCache:
         in no published index: if that writer died, they could not be found.
         """
 
-        def look(index: ChunkIndex) -> bytes | None:
-            near = self._near.get(identity[:SHORT_ID_BYTES] if self._keyed else identity)
-            if near is not None and index.tables.alive[near]:
-                pack = self._packs[near]
-                if pack.kind is kind and self._usable(identity, pack.name):
-                    return pack.name
-            numbers = index.find(identity)
-            for place in self._places(index, identity, numbers) if numbers else ():
-                if place.kind is kind and self._usable(identity, place.pack):
-                    return place.pack
-            return None
-
         with self._lock:
             for writer, pack, _ in self._own_frames.get(identity, ()):
                 if writer == run and pack.kind is kind:
                     return pack.name
-            return self._do(look)
+            return self._do(lambda index: self._pack_with(index, identity, kind, self._usable))
 
     def _usable(self, identity: bytes, pack: bytes) -> bool:
         return pack not in self._doomed and (identity, pack) not in self._bad
+
+    def _pack_with(
+        self, index: ChunkIndex, identity: bytes, kind: Kind, usable: Callable[[bytes, bytes], bool]
+    ) -> bytes | None:
+        """Name of the first pack that has a frame and is usable; packs that are kept come first."""
+        near = self._near.get(identity[:SHORT_ID_BYTES] if self._keyed else identity)
+        if near is not None and index.tables.alive[near]:
+            pack = self._packs[near]
+            if pack.kind is kind and usable(identity, pack.name):
+                return pack.name
+        for place in self._places(index, identity, index.find(identity)):
+            if place.kind is kind and usable(identity, place.pack):
+                return place.pack
+        return None
 
     def packs(self) -> tuple[KnownPack, ...]:
         """Packs of all published index objects."""
@@ -360,23 +339,10 @@ class IndexCache:
         """Names of packs that have the frames, one for each; without frames that are nowhere."""
 
         def look(index: ChunkIndex) -> set[bytes]:
-            found: dict[int, bytes] = {}
-            for identity in identities:
-                near = self._near.get(identity[:SHORT_ID_BYTES] if self._keyed else identity)
-                if near in found:
-                    continue
-                if near is not None and index.tables.alive[near] and self._packs[near].kind is kind:
-                    found[near] = self._packs[near].name
-                    continue
-                numbers = index.find(identity)
-                for place in self._places(index, identity, numbers) if numbers else ():
-                    if place.kind is kind:
-                        found[index.tables.pack_of(place.number)] = place.pack
-                        break
-            return set(found.values())
+            packs = (self._pack_with(index, identity, kind, lambda *_: True) for identity in identities)
+            return {pack for pack in packs if pack is not None}
 
-        with self._lock:
-            return self._do(look)
+        return self._do(look)
 
     def packs_named(self, names: Collection[bytes]) -> tuple[KnownPack, ...]:
         """Packs of published index objects that have one of these names."""
@@ -466,7 +432,7 @@ class IndexCache:
     def add_own(self, pack: IndexedPack, run: int) -> None:
         """Add a pack that writer ``run`` has stored, but that is in no published index yet."""
         with self._lock:
-            self._own[pack.name] = (pack, run)
+            self._own[pack.name] = pack
             for entry in pack.entries:
                 self._own_frames.setdefault(entry.id, []).append((run, pack, entry))
 
@@ -474,8 +440,8 @@ class IndexCache:
         """Remove packs added by :meth:`add_own`: they are in a published index now, or abandoned."""
         with self._lock:
             for name in packs:
-                found = self._own.pop(name, None)
-                for entry in found[0].entries if found else ():
+                pack = self._own.pop(name, None)
+                for entry in pack.entries if pack else ():
                     left = [each for each in self._own_frames.get(entry.id, ()) if each[1].name != name]
                     if left:
                         self._own_frames[entry.id] = left

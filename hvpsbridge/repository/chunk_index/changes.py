@@ -26,6 +26,8 @@ MOST_RUNS = 32
 GONE_SHARE = 4
 MAX_ENTRIES = (1 << 32) - 2
 PIECE_ROWS = 1 << 20
+# Of packs, which rows of tables and of index objects both have.
+PACK_FIELDS = ("name", "kind", "bytes", "count")
 
 
 def groups(objects: Sequence[tuple[bytes, IndexTable]]) -> Iterator[list[tuple[bytes, IndexTable]]]:
@@ -103,7 +105,7 @@ def _known_packs(tables: Tables, packs: Rows, entries: Rows) -> Rows:
     for number in np.flatnonzero(end > np.searchsorted(keys, wanted, "left")).tolist():
         there = int(order[end[number] - 1])  # the newest
         known, row = tables.packs[there], packs[number]
-        if all(known[name] == row[name] for name in ("name", "kind", "bytes", "count")):
+        if all(known[field] == row[field] for field in PACK_FIELDS):
             listed = entries[ends[number] - int(row["count"]) : ends[number]]
             if same(tables.pack_rows(there), listed):
                 place[number] = there

@@ -153,6 +153,23 @@ class ChunkIndex:
         for run in self._runs.values():
             run.check()
 
+    def lists(self, name: bytes, table: IndexTable) -> bool:
+        """Whether the rows of an index object are equal to its content."""
+        sources = self.manifest.numbers_of({name})
+        if len(sources) != 1:
+            return False
+        numbers = self.tables.packs_listed_by(sources[0])
+        if len(numbers) != len(table.packs):
+            return False
+        rows = self.tables.packs[numbers]
+        if any(rows[field].tobytes() != table.packs[field].tobytes() for field in changes.PACK_FIELDS):
+            return False
+        starts = table.ends - table.packs["count"]
+        return all(
+            changes.same(self.tables.pack_rows(number), table.entries[start:end])
+            for number, start, end in zip(numbers.tolist(), starts.tolist(), table.ends.tolist(), strict=True)
+        )
+
     # -- changing it ----------------------------------------------------------------------------------
 
     @contextlib.contextmanager
