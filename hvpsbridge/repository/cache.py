@@ -8,24 +8,23 @@ remain after a crash. Any number of processes may use the files; each brings the
 from __future__ import annotations
 
 import threading
-from collections import OrderedDict
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Sequence
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
 import numpy as np
 
 from hvpsbridge.formats.envelope import Kind
 from hvpsbridge.formats.index import IndexedPack, IndexObject
-from hvpsbridge.formats.index_table import IndexTable, Rows, table_of
-from hvpsbridge.formats.pack import PackEntry
+from hvpsbridge.formats.index_table import IndexTable, Rows
 from hvpsbridge.repository.cache_file import CacheFile, Corrupt
-from hvpsbridge.repository.cache_rows import KnownPack, Location, place_in
+from hvpsbridge.repository.cache_packs import KeptPack, KeptPacks
+from hvpsbridge.repository.cache_rows import KnownPack, Location, kind_of
+from hvpsbridge.repository.cache_source import IndexLoader, Source, as_table
 from hvpsbridge.repository.chunk_index.index import ChunkIndex
 from hvpsbridge.repository.chunk_index.marks import Marked, Marks, live_bytes
-from hvpsbridge.repository.chunk_index.runs import SHORT_ID_BYTES, halves
+from hvpsbridge.repository.chunk_index.runs import halves
+from hvpsbridge.repository.own_packs import OwnPacks
 
 T = TypeVar("T")
 # Files that are corrupt so often are on a disk that fails.
@@ -36,49 +35,10 @@ MAX_LISTINGS = 5
 FIND_AT_ONCE = 500
 # Chunks of index objects that are added at once; some 300 bytes each while they are sorted.
 ADD_AT_ONCE = 500_000
-# Packs whose entries are kept, for look-ups of their neighbours: some 60 KB each.
-PACKS_KEPT = 64
-# Calling the class takes several times as long, and there may be 655,360 packs.
-_KINDS = {int(kind): kind for kind in Kind}
-
-
-class Source(Protocol):
-    """What a cache is made from: the index objects of a repository."""
-
-    def index_names(self) -> Sequence[bytes]:
-        """Names of the current index objects."""
-
-    def load_index(self, name: bytes) -> IndexTable | IndexObject | None:
-        """The content of one; None if it is gone since the listing, or cannot be read."""
 
 
 class Renumbered(Exception):
     """Packs have other numbers than those that were asked for: ``IndexCache.renewals`` has changed."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Pack:
-    """Entries of a pack.
-
-    Attributes:
-        number: of the pack.
-        first: number of its first entry.
-        ids: as whole as the index has them.
-    """
-
-    number: int
-    first: int
-    name: bytes
-    kind: Kind
-    ids: list[bytes]
-    offsets: list[int]
-    frames: list[int]
-    raws: list[int]
-
-    def location(self, at: int, identity: bytes) -> Location:
-        return Location(
-            identity, self.kind, self.name, self.offsets[at], self.frames[at], self.raws[at], self.first + at
-        )
 
 
 class IndexCache:
@@ -96,20 +56,15 @@ class IndexCache:
     """
 
     def __init__(self, folder: Path | None, source: Source, *, keyed: bool = False, loaders: int = 1) -> None:
-        self._loaders = loaders
-        self._source = source
+        self._loader = IndexLoader(source, loaders)
         self._lock = threading.RLock()
         self._keyed = keyed
         self._file = CacheFile(folder, keyed)
         self._epoch = self._file.index.epoch
-        self._own: dict[bytes, IndexedPack] = {}
-        self._own_frames: dict[bytes, list[tuple[int, IndexedPack, PackEntry]]] = {}
+        self._own = OwnPacks()
         self._bad: frozenset[tuple[bytes, bytes]] = frozenset()
         self._doomed: frozenset[bytes] = frozenset()
-        self._packs: OrderedDict[int, _Pack] = OrderedDict()
-        # Ids of packs that are kept.
-        self._near: dict[bytes, int] = {}
-        self._table: tuple[bytes, IndexTable] | None = None
+        self._packs = KeptPacks(keyed)
         self._rebuilt = 0
         self.renewals = 0
 
@@ -136,7 +91,6 @@ class IndexCache:
             self._epoch = self._file.index.epoch
             self.renewals += 1
             self._packs.clear()
-            self._near.clear()
 
     def _renew(self, reason: Corrupt) -> None:
         if self._rebuilt >= MAX_RENEWALS:
@@ -156,7 +110,7 @@ class IndexCache:
         for _ in range(MAX_LISTINGS):
             unread = self._follow_source()
             # One that is gone was replaced since the listing, by one that was not in it yet.
-            if not unread or unread <= frozenset(self._source.index_names()):
+            if not unread or unread <= self._loader.names():
                 return
 
     def _follow_source(self) -> frozenset[bytes]:
@@ -164,17 +118,17 @@ class IndexCache:
         self._do(lambda index: index.reload())
         # Before the listing, so that what another process adds after it does not seem to be gone.
         known = self._do(lambda index: index.names)
-        listed = frozenset(self._source.index_names())
+        listed = self._loader.names()
         gathered: list[tuple[bytes, IndexTable]] = []
         # Fetched outside the lock of the files, for which other processes may be waiting.
         vanished = known - listed
         unread: set[bytes] = set()
-        for name, content in self._loaded(sorted(listed - known - self._superseded(vanished))):
-            if content is None:
+        for name, table in self._loader.load_all(sorted(listed - known - self._superseded(vanished))):
+            if table is None:
                 unread.add(name)
             else:
-                gathered.append((name, _table(content)))
-            if sum(len(table.entries) for _, table in gathered) >= ADD_AT_ONCE:
+                gathered.append((name, table))
+            if sum(len(each.entries) for _, each in gathered) >= ADD_AT_ONCE:
                 self._add_all(gathered)
                 gathered = []
         self._add_all(gathered)
@@ -183,16 +137,6 @@ class IndexCache:
         self._do(lambda index: index.drop(gone))
         self._do(lambda index: index.tidy(quickly=False))
         return frozenset(unread)
-
-    def _loaded(self, names: Sequence[bytes]) -> Iterator[tuple[bytes, IndexTable | IndexObject | None]]:
-        if self._loaders < 2 or len(names) < 2:
-            yield from ((name, self._source.load_index(name)) for name in names)
-            return
-        with ThreadPoolExecutor(self._loaders, thread_name_prefix="index") as pool:
-            # Some at a time, so that not all wait in memory.
-            for at in range(0, len(names), 2 * self._loaders):
-                some = names[at : at + 2 * self._loaders]
-                yield from zip(some, pool.map(self._source.load_index, some), strict=True)
 
     def _add_all(self, objects: Sequence[tuple[bytes, IndexTable]]) -> None:
         if objects:
@@ -208,7 +152,7 @@ class IndexCache:
 
     def add(self, name: bytes, content: IndexObject | IndexTable) -> None:
         """Add a published index object, unless it is there already."""
-        self._add_all([(name, _table(content))])
+        self._add_all([(name, as_table(content))])
         self._do(lambda index: index.tidy(quickly=True))
 
     def check(self) -> None:
@@ -217,13 +161,13 @@ class IndexCache:
 
     def matches(self, name: bytes, content: IndexObject | IndexTable) -> bool:
         """Whether the rows of a published index object are equal to its content."""
-        table = _table(content)
+        table = as_table(content)
         return self._do(lambda index: index.lists(name, table))
 
     def correct(self, name: bytes, content: IndexObject | IndexTable) -> None:
         """Replace the rows of a published index object by its content. Rows that are right keep numbers."""
         self._do(lambda index: index.drop(frozenset({name})))
-        self._add_all([(name, _table(content))])
+        self._add_all([(name, as_table(content))])
 
     # -- looking up ---------------------------------------------------------------------------------
 
@@ -239,11 +183,7 @@ class IndexCache:
     def find_all(self, identities: Sequence[bytes]) -> dict[bytes, list[Location]]:
         """All places of frames by id, unpublished ones first; nothing for ids that are nowhere."""
         with self._lock:
-            found = {
-                identity: [place_in(pack, entry) for _, pack, entry in own]
-                for identity in identities
-                if (own := self._own_frames.get(identity))
-            }
+            found = {identity: own for identity in identities if (own := self._own.places(identity))}
             for identity, places in self._do(lambda index: self._published(index, identities)).items():
                 found.setdefault(identity, []).extend(places)
             return found
@@ -256,46 +196,9 @@ class IndexCache:
             numbers = index.find_all(identities)
         found: dict[bytes, list[Location]] = {}
         for identity, each in zip(identities, numbers, strict=True):
-            if each and (places := list(self._places(index, identity, each))):
+            if each and (places := list(self._packs.places(index, identity, each))):
                 found[identity] = places
         return found
-
-    def _places(self, index: ChunkIndex, identity: bytes, numbers: Sequence[int]) -> Iterator[Location]:
-        for number in sorted(numbers):
-            at = index.tables.pack_of(number)
-            if not index.tables.alive[at]:
-                continue
-            pack = self._pack(index, at)
-            known = pack.ids[number - pack.first]
-            if identity.startswith(known):
-                yield pack.location(number - pack.first, identity)
-            elif known[:SHORT_ID_BYTES] != identity[:SHORT_ID_BYTES]:
-                raise ValueError("a run leads to another chunk")
-
-    def _pack(self, index: ChunkIndex, number: int) -> _Pack:
-        pack = self._packs.get(number)
-        if pack is not None:
-            self._packs.move_to_end(number)
-            return pack
-        row, rows = index.tables.packs[number], index.tables.pack_rows(number)
-        pack = _Pack(
-            number,
-            int(row["first"]),
-            row["name"].tobytes(),
-            _kind(int(row["kind"])),
-            rows.whole_ids(),
-            rows.offset.tolist(),
-            rows.frame.tolist(),
-            rows.raw.tolist(),
-        )
-        self._packs[number] = pack
-        self._near.update(dict.fromkeys(pack.ids, number))
-        if len(self._packs) > PACKS_KEPT:
-            _, old = self._packs.popitem(last=False)
-            for identity in old.ids:
-                if self._near.get(identity) == old.number:
-                    del self._near[identity]
-        return pack
 
     def holder(self, identity: bytes, kind: Kind, run: int) -> bytes | None:
         """Name of a pack that has a frame, so that writer ``run`` need not store it; None without one.
@@ -303,29 +206,12 @@ class IndexCache:
         Frames listed as bad do not count, nor do those in doomed packs, nor those of other writers that are
         in no published index: if that writer died, they could not be found.
         """
-
         with self._lock:
-            for writer, pack, _ in self._own_frames.get(identity, ()):
-                if writer == run and pack.kind is kind:
-                    return pack.name
-            return self._do(lambda index: self._pack_with(index, identity, kind, self._usable))
+            own = self._own.holder(identity, kind, run)
+            return own or self._do(lambda index: self._packs.holder(index, identity, kind, self._usable))
 
     def _usable(self, identity: bytes, pack: bytes) -> bool:
         return pack not in self._doomed and (identity, pack) not in self._bad
-
-    def _pack_with(
-        self, index: ChunkIndex, identity: bytes, kind: Kind, usable: Callable[[bytes, bytes], bool]
-    ) -> bytes | None:
-        """Name of the first pack that has a frame and is usable; packs that are kept come first."""
-        near = self._near.get(identity[:SHORT_ID_BYTES] if self._keyed else identity)
-        if near is not None and index.tables.alive[near]:
-            pack = self._packs[near]
-            if pack.kind is kind and usable(identity, pack.name):
-                return pack.name
-        for place in self._places(index, identity, index.find(identity)):
-            if place.kind is kind and usable(identity, place.pack):
-                return place.pack
-        return None
 
     def packs(self) -> tuple[KnownPack, ...]:
         """Packs of all published index objects."""
@@ -339,7 +225,7 @@ class IndexCache:
         """Names of packs that have the frames, one for each; without frames that are nowhere."""
 
         def look(index: ChunkIndex) -> set[bytes]:
-            packs = (self._pack_with(index, identity, kind, lambda *_: True) for identity in identities)
+            packs = (self._packs.holder(index, identity, kind, lambda *_: True) for identity in identities)
             return {pack for pack in packs if pack is not None}
 
         return self._do(look)
@@ -365,33 +251,20 @@ class IndexCache:
             Renumbered: no pack has this number any more.
         """
 
-        def look(index: ChunkIndex) -> tuple[_Pack, list[bytes]]:
+        def look(index: ChunkIndex) -> tuple[KeptPack, list[bytes]]:
             if number >= len(index.tables.packs):
                 raise Renumbered
             sources = index.tables.listings["source"][index.tables.listings["pack"] == number]
             names = [index.manifest.sources[source].name for source in sources.tolist()]
-            return self._pack(index, number), [bytes.fromhex(name) for name in names if name]
+            return self._packs.pack(index, number), [bytes.fromhex(name) for name in names if name]
 
         with self._lock:
             pack, sources = self._do(look)
             ids = pack.ids
             if self._keyed:
-                ids = self._whole_ids(pack, sources) or ids
+                ids = self._loader.whole_ids(pack.name, len(ids), sources) or ids
             places = [pack.location(at, identity) for at, identity in enumerate(ids)]
         return tuple(sorted(places, key=lambda place: place.offset))
-
-    def _whole_ids(self, pack: _Pack, sources: Sequence[bytes]) -> list[bytes] | None:
-        for source in sources:
-            if self._table is None or self._table[0] != source:
-                content = self._source.load_index(source)
-                if content is None:
-                    continue
-                self._table = (source, _table(content))
-            table = self._table[1]
-            for at, row in enumerate(table.packs):
-                if row["name"].tobytes() == pack.name and row["count"] == len(pack.ids):
-                    return [entry.id for entry in table.pack(at).entries]
-        return None
 
     def frames_of(self, pack: bytes) -> tuple[Location, ...]:
         """Frames of the pack of this name, according to published index objects."""
@@ -417,7 +290,7 @@ class IndexCache:
         def look(index: ChunkIndex) -> list[Location]:
             found = []
             for identity, number in zip(identities, numbers, strict=True):
-                pack = self._pack(index, index.tables.pack_of(number))
+                pack = self._packs.pack(index, index.tables.pack_of(number))
                 found.append(pack.location(number - pack.first, identity))
             return found
 
@@ -432,21 +305,12 @@ class IndexCache:
     def add_own(self, pack: IndexedPack, run: int) -> None:
         """Add a pack that writer ``run`` has stored, but that is in no published index yet."""
         with self._lock:
-            self._own[pack.name] = pack
-            for entry in pack.entries:
-                self._own_frames.setdefault(entry.id, []).append((run, pack, entry))
+            self._own.add(pack, run)
 
     def drop_own(self, packs: Sequence[bytes]) -> None:
         """Remove packs added by :meth:`add_own`: they are in a published index now, or abandoned."""
         with self._lock:
-            for name in packs:
-                pack = self._own.pop(name, None)
-                for entry in pack.entries if pack else ():
-                    left = [each for each in self._own_frames.get(entry.id, ()) if each[1].name != name]
-                    if left:
-                        self._own_frames[entry.id] = left
-                    else:
-                        self._own_frames.pop(entry.id, None)
+            self._own.drop(packs)
 
     def lost(self, more: Iterable[tuple[bytes, bytes]] = ()) -> frozenset[bytes]:
         """Ids of chunks and nodes that are listed as bad, or in ``more``, and have no good copy."""
@@ -472,18 +336,10 @@ class IndexCache:
             self._bad = frozenset(frames)
 
 
-def _table(content: IndexObject | IndexTable) -> IndexTable:
-    return content if isinstance(content, IndexTable) else table_of(content)
-
-
 def _known_packs(index: ChunkIndex, numbers: Rows) -> tuple[KnownPack, ...]:
     rows = index.tables.packs[numbers]
     names, kinds, sizes = rows["name"].tobytes(), rows["kind"].tolist(), rows["bytes"].tolist()
     return tuple(
-        KnownPack(number, names[16 * at : 16 * at + 16], _kind(kinds[at]), sizes[at])
+        KnownPack(number, names[16 * at : 16 * at + 16], kind_of(kinds[at]), sizes[at])
         for at, number in enumerate(numbers.tolist())
     )
-
-
-def _kind(value: int) -> Kind:
-    return _KINDS.get(value) or Kind(value)

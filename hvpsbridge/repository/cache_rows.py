@@ -9,6 +9,9 @@ from hvpsbridge.formats.envelope import Kind
 from hvpsbridge.formats.index import IndexedPack
 from hvpsbridge.formats.pack import PackEntry
 
+# Calling the class takes several times as long, and there may be 655,360 packs.
+_KINDS = {int(kind): kind for kind in Kind}
+
 
 class Location(NamedTuple):
     """Where a frame is. Numbers are dense, for bitmaps; -1 in a pack that is not published.
@@ -43,3 +46,8 @@ def place_in(pack: IndexedPack, entry: PackEntry) -> Location:
 def places_in(pack: IndexedPack) -> list[Location]:
     """Where the frames of a pack are, without numbers, in the order of its entries."""
     return [place_in(pack, entry) for entry in pack.entries]
+
+
+def kind_of(value: int) -> Kind:
+    """The kind of a pack, as a row of a table has it."""
+    return _KINDS.get(value) or Kind(value)
