@@ -15,11 +15,9 @@ from hvpsbridge.errors import (
     ConfigurationError,
     Damaged,
     NoDataKey,
-    ObjectMissing,
     RepositoryError,
 )
 from hvpsbridge.formats.grid import ChunkGrid
-from hvpsbridge.formats.index_table import IndexTable
 from hvpsbridge.formats.lease import LeaseHolder
 from hvpsbridge.formats.manifest import FileRef, ManifestDisk
 from hvpsbridge.formats.marks import BadFrame
@@ -28,7 +26,7 @@ from hvpsbridge.formats.settings import Settings
 from hvpsbridge.repository import compression
 from hvpsbridge.repository.cache import IndexCache
 from hvpsbridge.repository.cache_file import FOLDER_NAME
-from hvpsbridge.repository.catalog import COULD_NOT_BE_READ, Catalog
+from hvpsbridge.repository.catalog import Catalog
 from hvpsbridge.repository.check.ages import unverified_since
 from hvpsbridge.repository.check.coverage import Budget, Checked
 from hvpsbridge.repository.check.rebuild import RebuildReport, rebuild_index
@@ -40,9 +38,9 @@ from hvpsbridge.repository.collect.doomed_lists import doomed_packs
 from hvpsbridge.repository.collect.report import CollectOptions, CollectReport
 from hvpsbridge.repository.frames import FrameReader
 from hvpsbridge.repository.image import DiskImage
-from hvpsbridge.repository.index_objects import read_index_table
+from hvpsbridge.repository.index_source import IndexSource
 from hvpsbridge.repository.keys import KeyRing
-from hvpsbridge.repository.layout import FOLDERS, INDEX, LEASES, binary_name, index_name
+from hvpsbridge.repository.layout import FOLDERS, LEASES
 from hvpsbridge.repository.lease import Lease
 from hvpsbridge.repository.ledger import Ledger
 from hvpsbridge.repository.objects import Objects
@@ -55,7 +53,7 @@ from hvpsbridge.repository.runs import start_run
 from hvpsbridge.repository.sealing import Sealer
 from hvpsbridge.repository.stats import RepositoryStats, repository_stats
 from hvpsbridge.repository.stored_packs import write_bad_list
-from hvpsbridge.repository.stores.base import ObjectInfo, Store
+from hvpsbridge.repository.stores.base import Store
 from hvpsbridge.repository.stores.local import LocalStore
 from hvpsbridge.repository.unreadable import Unreadable
 from hvpsbridge.repository.upgrading import UpgradeReport, upgrade
@@ -100,12 +98,11 @@ class Repository:
         self.grid = ChunkGrid(settings.chunk_bytes)
         self._objects = Objects(store, sealer, settings.repository_id, settings.format)
         self._unreadable = Unreadable(folder)
-        self._index_objects: dict[bytes, ObjectInfo] = {}
         self.catalog = Catalog(self._objects, self._unreadable, folder)
         self.keys = KeyRing(self._objects, master, lambda: in_repository(self._objects), opened_by=slot_id)
         self._cache = IndexCache(
             None if folder is None else folder / FOLDER_NAME,
-            self,
+            IndexSource(self._objects, self.catalog, self._unreadable),
             keyed=settings.sealed,
             loaders=INDEX_LOADERS if store.remote else 1,
         )
@@ -159,28 +156,6 @@ class Repository:
         self._cache.synchronise()
         self._cache.set_bad((frame.id, frame.pack) for frame in self.catalog.bad_frames())
         self._unreadable.save()
-
-    def index_names(self) -> list[bytes]:
-        """Names of the current index objects."""
-        self._index_objects = {binary_name(info.name): info for info in self._objects.list(INDEX)}
-        return list(self._index_objects)
-
-    def load_index(self, name: bytes) -> IndexTable | None:
-        """The content of an index object; None if it is gone, or damaged, which is logged."""
-        info = self._index_objects.get(name)
-        if info is not None and info in self._unreadable:
-            self.catalog.log_damage(self._objects.damaged(info.name, COULD_NOT_BE_READ))
-            return None
-        try:
-            return read_index_table(self._objects, index_name(name))
-        except ObjectMissing:
-            return None  # superseded since the listing
-        except Damaged as err:
-            # The chunks that it lists count as lost; everything else can be used. verify shows the extent.
-            self.catalog.log_damage(err)
-        if info is not None:
-            self._unreadable.add(info)
-        return None
 
     @property
     def remote(self) -> bool:
