@@ -69,7 +69,7 @@ def confine_tool() -> bool:
 
 
 def _install(rules: Iterable[tuple[system_calls.Numbers, bytes]], otherwise: bytes) -> bool:
-    """Install a filter of what is done with which call; False where the kernel or this table lacks it."""
+    """Install a filter of what happens at which call; False if kernel or machine do not support that."""
     # A program of 32 bits has other numbers than its kernel says.
     if struct.calcsize("P") != 8 or os.uname().machine not in _ARCHITECTURES:
         return False

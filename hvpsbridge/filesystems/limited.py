@@ -15,7 +15,7 @@ def main() -> None:
     """Become the tool."""
     limit()
     confine_tool()
-    os.execv(sys.argv[1], sys.argv[1:])  # noqa: S606  # a path of tools.py
+    os.execv(sys.argv[1], sys.argv[1:])  # noqa: S606 - tools.py chooses the path, and no shell is wanted
 
 
 if __name__ == "__main__":

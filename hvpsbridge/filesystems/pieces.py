@@ -75,7 +75,7 @@ class PiecedVolume:
         self.size_bytes = self._starts[-1]
 
     def pread(self, offset: int, length: int) -> bytes:
-        """As of the disks."""
+        """``length`` bytes from ``offset``; fewer only at the end of the volume."""
         parts = []
         end = min(offset + length, self.size_bytes)
         while offset < end:

@@ -1,8 +1,8 @@
 """Replays the journal of ext by e2fsck, on an overlay that is thrown away.
 
 e2fsck needs a file, and copying the volume would read all of it. So the file is sparse and has only what a
-replay reads: the superblock, the group descriptors and the journal. What holds data in it afterwards is the
-overlay; the volume is beneath it.
+replay reads: the superblock, the group descriptors and the journal. Its pages that hold data afterwards are
+laid over the volume.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class _Recorder:
         self.size_bytes = volume.size_bytes
 
     def pread(self, offset: int, length: int) -> bytes:
-        """As of the volume."""
+        """``length`` bytes of the volume from ``offset``."""
         first = offset // _PAGE * _PAGE
         end = min(-(-(offset + length) // _PAGE) * _PAGE, self.size_bytes)
         data = self._volume.pread(first, end - first)

@@ -1,4 +1,4 @@
-"""Numbers of system calls of Linux on x86-64 and aarch64 (asm/unistd.h); None where there is no such call."""
+"""Numbers of Linux system calls on x86-64 and aarch64 (asm/unistd.h); None if aarch64 lacks the call."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Tools of file systems, which hvps runs for the process that parses, on files that have no name.
+"""File system tools that hvps runs for the process that parses, on files without a name.
 
-That process may start nothing and create no file. It gets an empty file, fills it through its descriptor, and
-asks for one of the runs below.
+That process cannot start programs or create files. It gets an empty file, fills it through its descriptor,
+and asks for one of the runs below.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _RUNS: dict[str, tuple[tuple[str, ...], float]] = {
 }
 # What is kept of its output.
 _OUTPUT_BYTES = 1 << 20
-# A replay takes three, and a disk has few partitions.
+# A replay takes three files, and a disk has few partitions.
 _MOST_FILES = 48
 
 
@@ -60,7 +60,7 @@ class Tools(Protocol):
         """A new empty file.
 
         Raises:
-            OSError: there is none.
+            OSError: it cannot be made.
         """
         ...
 
@@ -74,7 +74,7 @@ class Tools(Protocol):
 
 
 def is_installed(name: str) -> bool:
-    """Whether a tool is there."""
+    """Whether a tool is installed."""
     return _path(name) is not None
 
 
@@ -104,7 +104,7 @@ class LocalTools:
         """Run a tool on a file that this object made.
 
         Raises:
-            LookupError: there is no such file, or the tool is not among those that may be run.
+            LookupError: the tool or the file is unknown.
             OSError: it cannot be started.
         """
         arguments, seconds = _RUNS[name]

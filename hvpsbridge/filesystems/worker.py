@@ -1,4 +1,4 @@
-"""The process that parses file systems. It has no keys, no environment and little memory, and starts nothing.
+"""The process that parses file systems, without keys, an environment or other programs, in little memory.
 
 Started as ``python -m hvpsbridge.filesystems.worker FD``; disks are read through the socket FD.
 """
@@ -79,7 +79,7 @@ class RemoteTools:
         """A new empty file.
 
         Raises:
-            OSError: there is none.
+            OSError: it cannot be made.
         """
         (number,) = wire.COUNT.unpack(self._ask(wire.FILE))
         _, descriptors, _, _ = socket.recv_fds(self._connection, 1, 1)

@@ -160,7 +160,7 @@ class Request:
         """A request from its 28 bytes.
 
         Raises:
-            ValueError: it is none.
+            ValueError: it is not one.
         """
         magic, *fields = REQUEST.unpack(data)
         if magic != REQUEST_MAGIC:
