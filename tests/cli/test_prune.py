@@ -221,7 +221,7 @@ def test_tags_and_protection_are_shown_and_keep_points(hvps: Hvps, repository: P
     ]
     refused = hvps("forget", short(third), "--newest", "--yes")
     assert refused.code == 8
-    assert f"web@{short(third)} is protected; end that with `hvps unprotect` first" in error_of(refused)
+    assert f"web@{short(third)} is protected; run `hvps unprotect` first" in error_of(refused)
     done = hvps("unprotect", short(third), "--json")
     assert_valid("unprotect", json.loads(done.out))
     assert hvps("forget", short(third), "--yes").code == 0

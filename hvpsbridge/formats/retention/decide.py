@@ -142,7 +142,7 @@ def _local(moment: datetime, zone: tzinfo) -> datetime:
     try:
         return moment.astimezone(zone)
     except OverflowError:
-        return moment  # the first or last day of all
+        return moment  # on the first or last day that a datetime can have
 
 
 # -- what stays whatever is counted ------------------------------------------------------------------

@@ -15,16 +15,16 @@ from uuid import UUID
 from hvpsbridge.errors import PruneOutOfLine
 from hvpsbridge.formats.retention.points import State, VmDecisions
 
-# Up to so many points a VM, and points in all, are never out of line.
+# Removing up to this many points of a VM, or in all, is never out of line.
 FEW_OF_A_VM = 2
 FEW_IN_ALL = 10
 # How many times what an earlier prune removed is in line.
 FACTOR = 3
-# So many earlier prunes count.
+# How many earlier prunes count.
 REMEMBERED = 10
-# Removals that are no further apart are of one prune.
+# Removals at most this far apart belong to one prune.
 ONE_PRUNE = timedelta(hours=1)
-# VMs that an error names.
+# How many findings an error names.
 NAMED = 3
 
 
@@ -118,10 +118,10 @@ def guard(decisions: Sequence[VmDecisions], history: Iterable[PastPrune], now: d
 
 
 def refuse_out_of_line(verdict: GuardVerdict, confirmed: int | None) -> None:
-    """Let removals go on that are in line, or whose exact number was confirmed.
+    """Return if the removals are in line, or their exact number was confirmed.
 
     Raises:
-        PruneOutOfLine: neither is so.
+        PruneOutOfLine: they are not, and it was not.
     """
     if verdict.in_line or confirmed == verdict.removed:
         return

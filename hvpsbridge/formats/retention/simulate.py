@@ -27,7 +27,7 @@ AGES: tuple[tuple[int | None, str], ...] = (
 
 @dataclass(frozen=True, slots=True)
 class Schedule:
-    """When backups are made: at these times of each day, in the time zone of the rules. All end well."""
+    """Times of the backups of each day, in the time zone of the rules. None of them fails."""
 
     times: tuple[time, ...] = (time(2),)
 
@@ -67,10 +67,10 @@ class Forecast:
 
 
 def simulate(rules: Rules, schedule: Schedule, days: int, start: date) -> Forecast:
-    """Make backups of a VM for so many days, prune after each day, and return what is left.
+    """What is left after some days of backups of a VM, with a prune after each day.
 
     Raises:
-        ValueError: there are no backups, or the days are fewer than 1 or more than ten years.
+        ValueError: the schedule is empty, or ``days`` is not between 1 and ``MAX_DAYS``.
     """
     if not schedule.times:
         raise ValueError("a schedule needs at least one backup a day")

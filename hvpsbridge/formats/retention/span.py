@@ -32,7 +32,7 @@ class Span:
         return "".join(f"{number}{unit}" for number, unit in parts if number) or "0h"
 
     def before(self, moment: datetime, zone: tzinfo) -> datetime:
-        """The time this long before ``moment``, UTC; the first of all times if there is none so early.
+        """The time this long before ``moment``, UTC; ``EARLIEST`` if that is before the year 1.
 
         Years, months and days are those of the calendar in ``zone``, hours are 60 minutes. A day that the
         month does not have runs over into the next: a month before 31 March is 3 March, or 2 March in a leap

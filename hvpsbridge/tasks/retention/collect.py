@@ -23,11 +23,11 @@ def parse_percent(text: str) -> float:
     """The part, 0 to 1, of a text such as ``5%``.
 
     Raises:
-        ValueError: it is not a number of percent from 0 to 100.
+        ValueError: it is not a percentage from 0% to 100%.
     """
     match = re.fullmatch(r"(\d{1,3}(?:\.\d{1,3})?) ?%", text.strip())
     if match is None or float(match[1]) > 100:
-        raise ValueError("must be a number of percent between 0% and 100%, for example 5%")
+        raise ValueError("must be a percentage between 0% and 100%, for example 5%")
     return float(match[1]) / 100
 
 
@@ -157,7 +157,7 @@ def collect_repository(context: TaskContext, settings: CollectSettings) -> Colle
         started=started,
         seconds=(datetime.now(UTC) - started).total_seconds(),
         error=error,
-        conditions=tuple(Damaged(url, name, "it should be moved, and stays as it is") for name in damaged),
+        conditions=tuple(Damaged(url, name, "it should be moved, but stays where it is") for name in damaged),
         planned_only=context.check,
         report=report,
     )

@@ -13,7 +13,7 @@ from hvpsbridge.repository import Point, Repository
 from hvpsbridge.repository.points import vms_named
 from hvpsbridge.tasks.retention.points import retention_points
 
-# What must be asked for: the next backup of a VM without them is larger, or there is no newest state of it.
+# Forgotten only with --newest: without such a point the next backup is larger, or the newest state is lost.
 _NEEDED = (Why.NEWEST, Why.BASE)
 
 
@@ -52,7 +52,7 @@ def plan_forget(repository: Repository, selectors: Sequence[str]) -> ForgetPlan:
     points = tuple(point for point in everything if point.point_id in chosen)
     vm_ids = frozenset(point.vm_id for point in points)
     known = [known for _, known in retention_points(repository, vm_ids)]
-    # Which rule is set does not matter here: what stays whatever the rules say is looked at.
+    # Any rule will do: only reasons that do not depend on rules are looked at.
     decisions = [each for vm in decide(Rules(keep_last=1), known, datetime.now(UTC)) for each in vm.decisions]
     needed = {
         each.point.point_id: texts
@@ -79,14 +79,14 @@ def refuse_needed(repository: Repository, plan: ForgetPlan, *, with_newest: bool
     """
     protected = tuple(f"{name_of(point)} is protected" for point in plan.protected)
     if protected:
-        raise PointsNeeded(repository.url, protected, "end that with `hvps unprotect` first")
+        raise PointsNeeded(repository.url, protected, "run `hvps unprotect` first")
     if plan.needed and not with_newest:
         needed = tuple(
             f"{name_of(point)} is needed ({', '.join(plan.needed[point.point_id])})"
             for point in plan.points
             if point.point_id in plan.needed
         )
-        raise PointsNeeded(repository.url, needed, "use --newest to forget it all the same")
+        raise PointsNeeded(repository.url, needed, "use --newest to forget it anyway")
 
 
 def name_of(point: Point) -> str:

@@ -57,7 +57,7 @@ class PrunePlan:
 
 
 def find_vms(repository: Repository, names: tuple[str, ...]) -> frozenset[UUID] | None:
-    """VMs of the repository with these names or ids; None for all, if there are no names.
+    """VMs of the repository with these names or ids; None, which means all, without names.
 
     Raises:
         PointNotFound: one of them has no point.

@@ -39,7 +39,7 @@ def point_rows(found: PruneReport, *, all_points: bool = True) -> Iterator[tuple
 def note_lines(found: PruneReport) -> Iterator[str]:
     """What the rows do not say: what cannot be read, and what was protected meanwhile."""
     for text in found.unreadable:
-        yield f"stays, and takes no place, since it cannot be read: {text}"
+        yield f"cannot be read, so it stays and takes no place: {text}"
     for vm in found.vms:
         for point in vm.points:
             if point.point_id in found.protected:
@@ -59,5 +59,5 @@ def why_text(reasons: Sequence[ReasonShown]) -> str:
 
 
 def local_text(moment: datetime, zone: str) -> str:
-    """A time in the zone of the rules, with its offset: an hour is there twice when clocks go back."""
+    """A time in the zone of the rules, with its offset, since an hour repeats when clocks go back."""
     return f"{moment.astimezone(zone_of(zone)):%Y-%m-%d %H:%M %z}"
