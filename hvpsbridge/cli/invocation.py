@@ -147,7 +147,7 @@ def load_settings(named: Path | None) -> SettingsSpec:
 
 
 def _read_settings(path: Path) -> SettingsSpec:
-    # It knows all tasks, whose modules take a twentieth of the start of a command.
+    # Imports all tasks, which takes a twentieth of the start of a command.
     from hvpsbridge.playbook.read import parse_as, read_text
 
     return parse_as(SettingsSpec, read_text(path), str(path))

@@ -109,7 +109,7 @@ def _print_failure(err: HvpsError, invocation: Invocation) -> None:
     """A report, if the command prints JSON: a script that reads standard output always finds one."""
     if not (invocation.as_json or invocation.as_lines):
         return
-    # The reports of all tasks, which most commands do without.
+    # Imports the reports of all tasks, which most commands do not need.
     from hvpsbridge.cli.run_output import output_format, print_document
     from hvpsbridge.report.documents.run import run_report
     from hvpsbridge.tasks.results import HostProblem, RunResult

@@ -17,6 +17,7 @@ from hvpsbridge.units import span_text
 
 
 def moment_text(moment: dt.datetime) -> str:
+    """A time in UTC, to the second: ``2026-03-01T02:00:00Z``."""
     return moment.astimezone(dt.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 

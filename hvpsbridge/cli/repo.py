@@ -254,11 +254,11 @@ def upgrade(invocation: Invocation, /, check: bool, wait: bool, as_json: bool, *
     """Upgrade a repository to the current format, which older versions of hvps do not open.
 
     Points of the older format stay as they are. End all older versions of hvps that use the repository first:
-    one that runs goes on, and nothing can be collected until it has ended. An upgrade that was interrupted is
-    finished when it is run again; until then, the repository opens as before.
+    one that is running continues, and nothing can be collected until it has ended. An upgrade that was
+    interrupted is finished when it is run again; until then, the repository opens as before.
 
     Fails with exit code 11 with --no-wait while a run uses the repository, and with 14 if the store does not
-    permit to replace the settings.
+    permit replacing the settings.
     """
     with interrupting():
         repository = compose.repository(repository_spec(options, invocation), invocation)

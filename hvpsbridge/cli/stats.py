@@ -30,10 +30,10 @@ MOST_DAYS = 3650
 def stats(invocation: Invocation, /, vms: tuple[str, ...], as_json: bool, **options: Any) -> None:
     """Show what takes space in a repository, and how fast it grows.
 
-    Of each VM: what only it needs, which comes back with it, and what it shares with others. Of the VMs that
-    are named, also each point, which reads all of their trees.
+    For each VM: what only it needs, which is freed when it is removed, and what it shares with others. For
+    VMs that are named, also each point; that reads all of their trees.
 
-    The time until the store is full supposes that every day adds what the last 30 days added, and that
+    The time until the store is full assumes that every day adds what the last 30 days added, and that
     nothing is pruned. It needs a store that says how much space is left.
     """
     with interrupting():

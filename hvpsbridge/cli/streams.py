@@ -45,7 +45,7 @@ class _Unfailing(io.FileIO):
     def __init__(self, descriptor: int, *, patient: bool) -> None:
         super().__init__(descriptor, "w", closefd=False)
         self.failure: OSError | None = None
-        # A terminal that is closed is none any more.
+        # Asked now, since a closed terminal does not count as one.
         self._terminal = self.isatty()
         self._gone = False
         self._patient = patient or stat.S_ISREG(os.fstat(descriptor).st_mode)

@@ -132,9 +132,9 @@ class PointList(Document):
     Attributes:
         unreadable: points whose manifest is damaged or missing.
         lost_chunks: chunks of the points that are known to be lost; hvps verify tells which points need them.
-        unverified_since: since when one of the packs of the repository was not read and hashed: when it was
-            last, or, if it never was, the earliest time at which a part of it may have been stored. Null if
-            the repository has format 1, or no packs.
+        unverified_since: when the pack that was not verified for longest was last read and hashed; for one
+            that never was, the earliest time at which a part of it may have been stored. Null if the
+            repository has format 1, or no packs.
     """
 
     repository_id: UUID

@@ -72,7 +72,7 @@ class ChangedFiles:
         columns = "path BLOB PRIMARY KEY, size TEXT, state TEXT"
         self._database.execute(f"CREATE TABLE {table} ({columns}) WITHOUT ROWID")
         rows = ((entry.path, str(entry.size_bytes), _state(entry)) for entry in entries)
-        self._database.executemany(f"INSERT OR REPLACE INTO {table} VALUES (?, ?, ?)", rows)  # noqa: S608
+        self._database.executemany(f"INSERT OR REPLACE INTO {table} VALUES (?, ?, ?)", rows)  # noqa: S608 - a name of ours
 
 
 _DIFFERENT = f"""
@@ -83,7 +83,7 @@ _DIFFERENT = f"""
     UNION ALL
     SELECT path, '{Change.REMOVED}', earlier.size FROM earlier LEFT JOIN later USING (path)
     WHERE later.path IS NULL
-"""  # noqa: S608
+"""  # noqa: S608 - words of Change
 
 
 @contextmanager
