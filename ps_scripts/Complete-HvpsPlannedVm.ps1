@@ -67,26 +67,16 @@ function Set-HvpsPlannedFile {
         throw (New-HvpsError -Id 'Hvps.JobFailed' -Message "the configuration has no disk $($left[0].from)")
     }
     if ($changes.Count -gt 0) {
-        $parameters = @{
-            Service   = 'Msvm_VirtualSystemManagementService'
-            Method    = 'ModifyResourceSettings'
-            Arguments = @{ ResourceSettings = [string[]] $changes }
-            What      = 'setting the files of disks'
-        }
-        $null = Invoke-HvpsWaited @parameters
+        $given = @{ ResourceSettings = [string[]] $changes }
+        $null = Invoke-HvpsWaited -Method 'ModifyResourceSettings' -Arguments $given -What 'setting the files of disks'
     }
     if ($removed.Count -gt 0) {
         if ($removed[0] -is [Microsoft.Management.Infrastructure.CimInstance]) {
             # References are taken from an array of their own type only.
             $removed = [Microsoft.Management.Infrastructure.CimInstance[]] $removed
         }
-        $parameters = @{
-            Service   = 'Msvm_VirtualSystemManagementService'
-            Method    = 'RemoveResourceSettings'
-            Arguments = @{ ResourceSettings = $removed }
-            What      = 'removing files from drives'
-        }
-        $null = Invoke-HvpsWaited @parameters
+        $given = @{ ResourceSettings = $removed }
+        $null = Invoke-HvpsWaited -Method 'RemoveResourceSettings' -Arguments $given -What 'removing files from drives'
     }
 }
 
@@ -142,20 +132,9 @@ try {
         throw (New-HvpsError -Id 'Hvps.VmNotFound' -Message "planned VM $PlannedId is not one of this restore")
     }
     Set-HvpsPlannedFile -Setting $setting -Plan $plan
-    $parameters = @{
-        Service   = 'Msvm_VirtualSystemManagementService'
-        Method    = 'ValidatePlannedSystem'
-        Arguments = @{ PlannedSystem = $planned[0] }
-        What      = 'validating the VM'
-    }
-    $null = Invoke-HvpsWaited @parameters
-    $parameters = @{
-        Service   = 'Msvm_VirtualSystemManagementService'
-        Method    = 'RealizePlannedSystem'
-        Arguments = @{ PlannedSystem = $planned[0] }
-        What      = 'realizing the VM'
-    }
-    $real = Invoke-HvpsWaited @parameters
+    $given = @{ PlannedSystem = $planned[0] }
+    $null = Invoke-HvpsWaited -Method 'ValidatePlannedSystem' -Arguments $given -What 'validating the VM'
+    $real = Invoke-HvpsWaited -Method 'RealizePlannedSystem' -Arguments $given -What 'realizing the VM'
     $id = $PlannedId
     $class = 'Msvm_ComputerSystem'
     $made = Get-HvpsResult -Job $real.Ended -Reference $real.Result.ResultingSystem -ClassName $class

@@ -53,15 +53,10 @@ function Set-HvpsPlannedMark {
             $properties[$root + 'DataRoot'] = @('string', $Folder)
         }
     }
-    $parameters = @{
-        Service   = 'Msvm_VirtualSystemManagementService'
-        Method    = 'ModifySystemSettings'
-        Arguments = @{
-            SystemSettings = ConvertTo-HvpsEmbedded -ClassName Msvm_VirtualSystemSettingData -Properties $properties
-        }
-        What      = 'the renaming'
+    $given = @{
+        SystemSettings = ConvertTo-HvpsEmbedded -ClassName Msvm_VirtualSystemSettingData -Properties $properties
     }
-    $null = Invoke-HvpsWaited @parameters
+    $null = Invoke-HvpsWaited -Method 'ModifySystemSettings' -Arguments $given -What 'the renaming'
 }
 
 function Disconnect-HvpsPlanned {
@@ -81,26 +76,16 @@ function Disconnect-HvpsPlanned {
                 }
             })
     if ($changes.Count -gt 0) {
-        $parameters = @{
-            Service   = 'Msvm_VirtualSystemManagementService'
-            Method    = 'ModifyResourceSettings'
-            Arguments = @{ ResourceSettings = [string[]] $changes }
-            What      = 'disconnecting the adapters'
-        }
-        $null = Invoke-HvpsWaited @parameters
+        $given = @{ ResourceSettings = [string[]] $changes }
+        $null = Invoke-HvpsWaited -Method 'ModifyResourceSettings' -Arguments $given -What 'disconnecting the adapters'
     }
 }
 
 $planned = $null
 $kept = $false
 try {
-    $parameters = @{
-        Service   = 'Msvm_VirtualSystemManagementService'
-        Method    = 'ImportSystemDefinition'
-        Arguments = @{ SystemDefinitionFile = $Path; GenerateNewSystemIdentifier = $true }
-        What      = "the import of $Path"
-    }
-    $imported = Invoke-HvpsWaited @parameters
+    $given = @{ SystemDefinitionFile = $Path; GenerateNewSystemIdentifier = $true }
+    $imported = Invoke-HvpsWaited -Method 'ImportSystemDefinition' -Arguments $given -What "the import of $Path"
     $class = 'Msvm_PlannedComputerSystem'
     $planned = Get-HvpsResult -Job $imported.Ended -Reference $imported.Result.ImportedSystem -ClassName $class
     if ($null -eq $planned) {
@@ -136,13 +121,7 @@ finally {
     # Runs as well when the client stops the pipeline.
     if ($null -ne $planned -and -not $kept) {
         try {
-            $parameters = @{
-                Service   = 'Msvm_VirtualSystemManagementService'
-                Method    = 'DestroySystem'
-                Arguments = @{ AffectedSystem = $planned }
-                What      = 'the removal'
-            }
-            $null = Invoke-HvpsWaited @parameters
+            Remove-HvpsPlanned -Planned $planned
         }
         catch {
             Write-Verbose -Message ([string] $_)

@@ -34,13 +34,7 @@ try {
             $message = "planned VM $PlannedId is not one that this restore was making; it is left alone"
             throw (New-HvpsError -Id 'Hvps.BadRequest' -Message $message)
         }
-        $parameters = @{
-            Service   = 'Msvm_VirtualSystemManagementService'
-            Method    = 'DestroySystem'
-            Arguments = @{ AffectedSystem = $planned[0] }
-            What      = 'the removal'
-        }
-        $null = Invoke-HvpsWaited @parameters
+        Remove-HvpsPlanned -Planned $planned[0]
     }
     [pscustomobject]@{ PSTypeName = 'Hvps.Removal'; Removed = $planned.Count -gt 0 }
 }

@@ -69,16 +69,26 @@ function Get-HvpsNote {
 function Invoke-HvpsWaited {
     <#
     .SYNOPSIS
-    Calls a method of a service and waits for its job: the result, with the job as Ended.
+    Calls a method of the service that manages VMs and waits for its job: the result, with the job as Ended.
     #>
     [CmdletBinding()]
     param(
-        [Parameter(Mandatory = $true)] [string] $Service,
         [Parameter(Mandatory = $true)] [string] $Method,
         [Parameter(Mandatory = $true)] [hashtable] $Arguments,
         [Parameter(Mandatory = $true)] [string] $What
     )
-    $result = Invoke-HvpsMethod -Service $Service -Method $Method -Arguments $Arguments
+    $service = 'Msvm_VirtualSystemManagementService'
+    $result = Invoke-HvpsMethod -Service $service -Method $Method -Arguments $Arguments
     $job = Wait-HvpsJob -Result $result -Seconds $HvpsPlannedSeconds -What $What
     [pscustomobject]@{ Result = $result; Ended = $job }
+}
+
+function Remove-HvpsPlanned {
+    <#
+    .SYNOPSIS
+    Removes a planned VM.
+    #>
+    [CmdletBinding()]
+    param([Parameter(Mandatory = $true)] [object] $Planned)
+    $null = Invoke-HvpsWaited -Method 'DestroySystem' -Arguments @{ AffectedSystem = $Planned } -What 'the removal'
 }

@@ -80,9 +80,11 @@ def test_every_method_of_the_scripts_can_fail() -> None:
     pairs = re.findall(r"Service\s*=\s*'(\w+)'\s+Method\s*=\s*'(\w+)'", text)
     assert len(pairs) >= 5
     pairs += re.findall(r"ClassName\s*=\s*'(\w+)'\s+MethodName\s*=\s*'(\w+)'", text)
+    (service,) = re.findall(r"\$service = '(\w+)'", text)
+    pairs += [(service, method) for method in re.findall(r"Invoke-HvpsWaited -Method '(\w+)'", text)]
     assert {f"{service}.{method}" for service, method in pairs} <= METHODS.keys()
-    # Each is called in one of these two forms.
-    assert len(re.findall(r"Method(?:Name)?\s*=\s*'", text)) == len(pairs)
+    # Each is called in one of these three forms.
+    assert len(re.findall(r"\bMethod(?:Name)?\s*=?\s*'", text)) == len(pairs)
 
 
 def test_every_function_of_the_reader_can_fail() -> None:
