@@ -27,6 +27,7 @@ $ProgressPreference = 'SilentlyContinue'
 #% include "lib/Errors.ps1"
 #% include "lib/Wmi.ps1"
 #% include "lib/PlannedVm.ps1"
+#% include "lib/MadeVm.ps1"
 
 function Set-HvpsPlannedFile {
     <#
@@ -143,23 +144,8 @@ try {
     }
     $vm = Get-HvpsVmObject -VmId $id
     $warnings = New-Object -TypeName 'System.Collections.Generic.List[string]'
-    try {
+    Complete-HvpsVm -Vm $vm -Plan $plan -Warnings $warnings -Steps {
         Set-HvpsRealAdapter -Vm $vm -Plan $plan -Warnings $warnings
-        # The last step: without the mark it is finished.
-        Hyper-V\Set-VM -VM $vm -Notes ([string] $plan.notes) -AutomaticStartAction Nothing -ErrorAction Stop
-    }
-    catch {
-        $failure = $_
-        # Its files stay: they are the restored disks.
-        Hyper-V\Remove-VM -VM $vm -Force -ErrorAction Continue
-        throw $failure
-    }
-    [pscustomobject]@{
-        PSTypeName = 'Hvps.VmMade'
-        VmId       = ConvertTo-HvpsGuid -Value $vm.Id
-        Name       = [string] $vm.Name
-        Path       = [string] $vm.ConfigurationLocation
-        Warnings   = [string[]] $warnings.ToArray()
     }
 }
 catch {

@@ -29,6 +29,7 @@ $ErrorActionPreference = 'Stop'
 $ProgressPreference = 'SilentlyContinue'
 #% include "lib/Errors.ps1"
 #% include "lib/NewVm.ps1"
+#% include "lib/MadeVm.ps1"
 try {
     #% include "lib/HyperV.ps1"
     $plan = ConvertFrom-Json -InputObject $Json
@@ -44,7 +45,7 @@ try {
     }
     $warnings = New-Object -TypeName 'System.Collections.Generic.List[string]'
     $vm = Hyper-V\New-VM @parameters -ErrorAction Stop
-    try {
+    Complete-HvpsVm -Vm $vm -Plan $plan -Warnings $warnings -Steps {
         Hyper-V\Set-VM -VM $vm -Notes ([string] $plan.mark) -ErrorAction Stop
         Set-HvpsPart -What 'processor' -Values $plan.processor -Warnings $warnings -Set {
             param([hashtable] $Values)
@@ -71,21 +72,6 @@ try {
             param([hashtable] $Values)
             Hyper-V\Set-VM -VM $vm @Values -ErrorAction Stop
         }
-        # The last step: without the mark it is finished.
-        Hyper-V\Set-VM -VM $vm -Notes ([string] $plan.notes) -AutomaticStartAction Nothing -ErrorAction Stop
-    }
-    catch {
-        $failure = $_
-        # Its files stay: they are the restored disks.
-        Hyper-V\Remove-VM -VM $vm -Force -ErrorAction Continue
-        throw $failure
-    }
-    [pscustomobject]@{
-        PSTypeName = 'Hvps.VmMade'
-        VmId       = ConvertTo-HvpsGuid -Value $vm.Id
-        Name       = [string] $vm.Name
-        Path       = [string] $vm.ConfigurationLocation
-        Warnings   = [string[]] $warnings.ToArray()
     }
 }
 catch {
