@@ -30,6 +30,19 @@ def _service(methods: dict[str, Method] | None = None) -> CimClass:
     )
 
 
+# Properties that planned VMs have, too.
+_COMPUTER = {
+    "CreationClassName": "string",
+    "Name": "string",
+    "ElementName": "string",
+    "Caption": "string",
+    "Description": "string",
+    "EnabledState": "uint16",
+    "HealthState": "uint16",
+    "OperationalStatus": "uint16[]",
+    "InstallDate": "datetime",
+}
+
 _JOB = "ref:Msvm_ConcreteJob"
 _SETTINGS = "ref:Msvm_VirtualSystemSettingData"
 _POINT = "ref:Msvm_VirtualSystemReferencePoint"
@@ -42,16 +55,8 @@ _HYPER_V_CLASSES: dict[str, CimClass] = {
         VIRTUALIZATION,
         ("CreationClassName", "Name"),
         {
-            "CreationClassName": "string",
-            "Name": "string",
-            "ElementName": "string",
-            "Caption": "string",
-            "Description": "string",
-            "EnabledState": "uint16",
-            "HealthState": "uint16",
-            "OperationalStatus": "uint16[]",
+            **_COMPUTER,
             "StatusDescriptions": "string[]",
-            "InstallDate": "datetime",
             "OnTimeInMilliseconds": "uint64",
             "ProcessID": "uint32",
             "ReplicationMode": "uint16",
@@ -59,21 +64,7 @@ _HYPER_V_CLASSES: dict[str, CimClass] = {
             "ReplicationHealth": "uint16",
         },
     ),
-    "Msvm_PlannedComputerSystem": CimClass(
-        VIRTUALIZATION,
-        ("CreationClassName", "Name"),
-        {
-            "CreationClassName": "string",
-            "Name": "string",
-            "ElementName": "string",
-            "Caption": "string",
-            "Description": "string",
-            "EnabledState": "uint16",
-            "HealthState": "uint16",
-            "OperationalStatus": "uint16[]",
-            "InstallDate": "datetime",
-        },
-    ),
+    "Msvm_PlannedComputerSystem": CimClass(VIRTUALIZATION, ("CreationClassName", "Name"), _COMPUTER),
     "Msvm_VirtualSystemSettingData": CimClass(
         VIRTUALIZATION,
         ("InstanceID",),
