@@ -196,10 +196,7 @@ class _Making:
     def _adapters(self) -> list[Row]:
         rows, vm = self._rows, self.vm
         for row in self.call("Get-VMNetworkAdapter", lambda: hardware.network_adapters(rows, vm)):
-            self.call(
-                "Remove-VMNetworkAdapter",
-                lambda row=row: devices.remove_adapter(rows, vm, row["Id"]),  # type: ignore[misc]
-            )
+            self.call("Remove-VMNetworkAdapter", partial(devices.remove_adapter, rows, vm, row["Id"]))
         added: list[Row] = []
         for wanted in self._plan["adapters"]:
             flat = {key: value for key, value in wanted.items() if key not in _PARTS}
@@ -207,10 +204,7 @@ class _Making:
             if "MacAddress" in members:
                 members["DynamicMacAddressEnabled"] = False
             try:
-                (row,) = self.call(
-                    "Add-VMNetworkAdapter",
-                    lambda members=members: devices.add_adapter(rows, vm, members),  # type: ignore[misc]
-                )
+                (row,) = self.call("Add-VMNetworkAdapter", partial(devices.add_adapter, rows, vm, members))
             except HyperVError as err:
                 self.warnings.append(f"network adapter {wanted['Name']}: {err.message}")
                 continue
@@ -332,6 +326,6 @@ class _Making:
                     continue
                 name = "Enable-VMIntegrationService" if enabled else "Disable-VMIntegrationService"
                 act = administration.enable_service if enabled else administration.disable_service
-                self.call(name, lambda act=act, row=row: act(rows, vm, row["Id"]))  # type: ignore[misc]
+                self.call(name, partial(act, rows, vm, row["Id"]))
         except HyperVError as err:
             self.warnings.append(f"integration services: {err.message}")
