@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from hvpsbridge.sim.model import HyperVError, Wmi
@@ -9,6 +10,8 @@ from hvpsbridge.sim.model.state import Job
 from hvpsbridge.sim.standin.instances import job_id
 
 Row = dict[str, Any]
+# A method of WMI: takes its arguments, and sets out parameters in what it answers.
+Run = Callable[[Row, Row], None]
 
 
 def reference(class_name: str, keys: Row) -> Row:

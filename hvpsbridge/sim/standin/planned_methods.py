@@ -10,7 +10,7 @@ from hvpsbridge.sim.model.planning import adapters_of, storage_of
 from hvpsbridge.sim.model.state import Job, JobKind, PlannedVm
 from hvpsbridge.sim.standin.classes import CLASSES
 from hvpsbridge.sim.standin.embedded import embedded
-from hvpsbridge.sim.standin.outcomes import Row, keys_of, reference, started
+from hvpsbridge.sim.standin.outcomes import Row, Run, keys_of, reference, started
 from hvpsbridge.sim.standin.planned_instances import connection_id, settings_id, storage_id
 
 _STORAGE, _CONNECTION = "Msvm_StorageAllocationSettingData", "Msvm_EthernetPortAllocationSettingData"
@@ -27,6 +27,17 @@ class PlannedMethods:
         self._model = model
         self._node = node
 
+    def by_name(self) -> dict[str, Run]:
+        """The methods by their WMI names; ``ModifySystemSettings`` is shared with checkpoints."""
+        return {
+            "ImportSystemDefinition": self._import_system_definition,
+            "ModifyResourceSettings": self._modify_resource_settings,
+            "RemoveResourceSettings": self._remove_resource_settings,
+            "ValidatePlannedSystem": self._validate_planned_system,
+            "RealizePlannedSystem": self._realize_planned_system,
+            "DestroySystem": self._destroy_system,
+        }
+
     def modify_settings(self, settings: Row) -> bool:
         """``ModifySystemSettings`` of a planned VM; false if the settings are not of one.
 
@@ -42,7 +53,7 @@ class PlannedMethods:
         self._model.planned.modify(planned.vm_id, changes)
         return True
 
-    def _run_ImportSystemDefinition(self, arguments: Row, outcome: Row) -> None:  # noqa: N802  # the WMI name
+    def _import_system_definition(self, arguments: Row, outcome: Row) -> None:
         job = self._model.planned.import_definition(
             str(arguments["SystemDefinitionFile"]),
             new_id=bool(arguments.get("GenerateNewSystemIdentifier")),
@@ -52,7 +63,7 @@ class PlannedMethods:
         if outcome["ReturnValue"] == Wmi.DONE:
             outcome["ImportedSystem"] = _system("Msvm_PlannedComputerSystem", job.vm_id)
 
-    def _run_ModifyResourceSettings(self, arguments: Row, outcome: Row) -> None:  # noqa: N802
+    def _modify_resource_settings(self, arguments: Row, outcome: Row) -> None:
         known = {name: CLASSES[name].properties for name in (_STORAGE, _CONNECTION)}
         for each in arguments["ResourceSettings"]:
             name, settings = embedded(each, known)
@@ -66,21 +77,21 @@ class PlannedMethods:
             else:
                 raise HyperVError(Wmi.NOT_SUPPORTED, "")
 
-    def _run_RemoveResourceSettings(self, arguments: Row, outcome: Row) -> None:  # noqa: N802
+    def _remove_resource_settings(self, arguments: Row, outcome: Row) -> None:
         for value in arguments["ResourceSettings"]:
             instance = str(keys_of(value, _STORAGE)["InstanceID"])
             planned = self._of(instance)
             self._model.planned.set_file(planned.vm_id, _slot_of(planned, instance), None)
 
-    def _run_ValidatePlannedSystem(self, arguments: Row, outcome: Row) -> None:  # noqa: N802
+    def _validate_planned_system(self, arguments: Row, outcome: Row) -> None:
         self._act(JobKind.ValidatePlanned, arguments.get("PlannedSystem"), outcome)
 
-    def _run_RealizePlannedSystem(self, arguments: Row, outcome: Row) -> None:  # noqa: N802
+    def _realize_planned_system(self, arguments: Row, outcome: Row) -> None:
         job = self._act(JobKind.RealizePlanned, arguments.get("PlannedSystem"), outcome)
         if outcome["ReturnValue"] == Wmi.DONE:
             outcome["ResultingSystem"] = _system("Msvm_ComputerSystem", job.vm_id)
 
-    def _run_DestroySystem(self, arguments: Row, outcome: Row) -> None:  # noqa: N802
+    def _destroy_system(self, arguments: Row, outcome: Row) -> None:
         # Of a planned VM; Remove-VM removes others.
         self._act(JobKind.DestroySystem, arguments.get("AffectedSystem"), outcome)
 

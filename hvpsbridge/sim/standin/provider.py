@@ -6,7 +6,6 @@ itself have an HRESULT (0x8004xxxx); methods return error codes, as Hyper-V's do
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 from uuid import UUID
 
@@ -18,7 +17,7 @@ from hvpsbridge.sim.standin.cim_class import CimClass
 from hvpsbridge.sim.standin.classes import ASSOCIATIONS, BUILD_1709, CLASSES, SINCE_1709
 from hvpsbridge.sim.standin.embedded import embedded
 from hvpsbridge.sim.standin.instances import Instances
-from hvpsbridge.sim.standin.outcomes import keys_of, reference, started
+from hvpsbridge.sim.standin.outcomes import Row, Run, keys_of, reference, started
 from hvpsbridge.sim.standin.planned_instances import settings_id
 from hvpsbridge.sim.standin.planned_methods import PlannedMethods
 from hvpsbridge.sim.standin.windows_classes import DEFENDER
@@ -32,7 +31,6 @@ from hvpsbridge.sim.standin.wql import (
     matches,
 )
 
-Row = dict[str, Any]
 # HKEY_LOCAL_MACHINE, and where Windows keeps the revision of its build.
 _REVISION = (0x80000002, "software\\microsoft\\windows nt\\currentversion", "UBR")
 _SNAPSHOT_TYPES = {2: SnapshotType.Standard, 32768: SnapshotType.Recovery}
@@ -47,6 +45,17 @@ class Provider:
         self._instances = Instances(model, node)
         self._associations = Associations(model, self._instances)
         self._planned = PlannedMethods(model, node)
+        self._methods: dict[str, Run] = {
+            "CreateSnapshot": self._create_snapshot,
+            "DestroySnapshot": self._destroy_snapshot,
+            "ApplySnapshot": self._apply_snapshot,
+            "ConvertToReferencePoint": self._convert_to_reference_point,
+            "DestroyReferencePoint": self._destroy_reference_point,
+            "ModifySystemSettings": self._modify_system_settings,
+            "GetVirtualDiskChanges": self._get_virtual_disk_changes,
+            "GetDWORDValue": self._get_dword_value,
+            **self._planned.by_name(),
+        }
 
     # -- calls ----------------------------------------------------------------------------------------
 
@@ -134,15 +143,13 @@ class Provider:
             if name not in declared.inputs:
                 raise CimError(f"Invalid method Parameter(s): {name}", INVALID_PARAMETER)
         outcome: Row = {"ReturnValue": int(Wmi.DONE), **dict.fromkeys(declared.outputs)}
-        owner = self if hasattr(self, f"_run_{method}") else self._planned
-        run: Callable[[Row, Row], None] = getattr(owner, f"_run_{method}")
         try:
             if isinstance(instead, HyperVError):
                 raise instead
             if instead is not None:
                 started(instead, outcome)
             else:
-                run(arguments, outcome)
+                self._methods[method](arguments, outcome)
         except HyperVError as err:
             # A method that refuses sets no other out parameter.
             return {"types": {"ReturnValue": "uint32"}, "values": {"ReturnValue": int(err.code)}}
@@ -150,7 +157,7 @@ class Provider:
 
     # -- methods --------------------------------------------------------------------------------------
 
-    def _run_CreateSnapshot(self, arguments: Row, outcome: Row) -> None:  # noqa: N802  # the WMI name
+    def _create_snapshot(self, arguments: Row, outcome: Row) -> None:
         vm = self._vm_of(arguments.get("AffectedSystem"))
         settings = self._embedded(
             "Msvm_VirtualSystemSnapshotSettingData",
@@ -173,15 +180,15 @@ class Provider:
             made = settings_id(UUID(job.results["checkpoint"]))
             outcome["ResultingSnapshot"] = reference("Msvm_VirtualSystemSettingData", {"InstanceID": made})
 
-    def _run_DestroySnapshot(self, arguments: Row, outcome: Row) -> None:  # noqa: N802
+    def _destroy_snapshot(self, arguments: Row, outcome: Row) -> None:
         point = self._checkpoint_of(arguments.get("AffectedSnapshot"))
         started(self._model.checkpoints.remove(point.checkpoint_id), outcome)
 
-    def _run_ApplySnapshot(self, arguments: Row, outcome: Row) -> None:  # noqa: N802
+    def _apply_snapshot(self, arguments: Row, outcome: Row) -> None:
         point = self._checkpoint_of(arguments.get("Snapshot"))
         started(self._model.checkpoints.apply(point.checkpoint_id), outcome)
 
-    def _run_ConvertToReferencePoint(self, arguments: Row, outcome: Row) -> None:  # noqa: N802
+    def _convert_to_reference_point(self, arguments: Row, outcome: Row) -> None:
         point = self._checkpoint_of(arguments.get("AffectedSnapshot"))
         if arguments.get("ReferencePointSettings") == "":
             # Nobody has seen whether Windows takes an empty text; Microsoft's sample leaves it out.
@@ -195,11 +202,11 @@ class Provider:
             made = {"InstanceID": job.results["reference_point"]}
             outcome["ResultingReferencePoint"] = reference("Msvm_VirtualSystemReferencePoint", made)
 
-    def _run_DestroyReferencePoint(self, arguments: Row, outcome: Row) -> None:  # noqa: N802
+    def _destroy_reference_point(self, arguments: Row, outcome: Row) -> None:
         keys = keys_of(arguments.get("AffectedReferencePoint"), "Msvm_VirtualSystemReferencePoint")
         started(self._model.reference_points.remove(str(keys["InstanceID"])), outcome)
 
-    def _run_ModifySystemSettings(self, arguments: Row, outcome: Row) -> None:  # noqa: N802
+    def _modify_system_settings(self, arguments: Row, outcome: Row) -> None:
         # Properties that are not given stay as they are. Of VMs the model can change planned ones, of
         # checkpoints the name.
         settings = self._embedded("Msvm_VirtualSystemSettingData", arguments.get("SystemSettings"), {})
@@ -211,7 +218,7 @@ class Provider:
         point = self._checkpoint_of(reference("Msvm_VirtualSystemSettingData", keys))
         self._model.checkpoints.rename(point.checkpoint_id, settings["ElementName"])
 
-    def _run_GetVirtualDiskChanges(self, arguments: Row, outcome: Row) -> None:  # noqa: N802
+    def _get_virtual_disk_changes(self, arguments: Row, outcome: Row) -> None:
         if arguments.get("TargetSnapshotId"):
             raise HyperVError(Wmi.NOT_SUPPORTED, "")
         knobs = self._model.knobs
@@ -236,7 +243,7 @@ class Provider:
         outcome["ChangedByteOffsets"] = [extent.offset for extent in answer.extents] or None
         outcome["ChangedByteLengths"] = [extent.length for extent in answer.extents] or None
 
-    def _run_GetDWORDValue(self, arguments: Row, outcome: Row) -> None:  # noqa: N802
+    def _get_dword_value(self, arguments: Row, outcome: Row) -> None:
         asked = (int(arguments["hDefKey"]), str(arguments["sSubKeyName"]).casefold(), arguments["sValueName"])
         outcome["uValue"] = self._instances.host_revision if asked == _REVISION else None
         if outcome["uValue"] is None:
