@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import re
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from uuid import UUID
 
@@ -131,6 +131,19 @@ class Core:
         if drive is None or drive.layer is None:
             raise ValueError(f"no disk at {slot}")
         return self.world.layers[drive.layer]
+
+    def drives_of(self, layer: Layer) -> Iterator[tuple[Vm, Drive]]:
+        """Drives that have a layer as their disk, with their VMs."""
+        for vm in self.world.vms.values():
+            for drive in vm.drives.values():
+                if drive.layer == layer.number:
+                    yield vm, drive
+
+    def resize(self, layer: Layer, size_bytes: int) -> None:
+        """Give a layer, and golden images of drives that have it, another size."""
+        self.files.resize(layer, size_bytes)
+        for vm, drive in self.drives_of(layer):
+            self.golden.resize(vm.vm_id, drive.slot, size_bytes)
 
     def layer(self, drive: Drive) -> Layer:
         """The layer of a drive that has one."""

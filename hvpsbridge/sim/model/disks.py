@@ -88,11 +88,7 @@ class Disks:
             grown = size_bytes - layer.size_bytes if layer.kind is VhdType.Fixed else 0
             if root is not None and grown > free_bytes(core, root):
                 raise DiskError(Win32.DISK_FULL, path)
-            core.files.resize(layer, size_bytes)
-            for vm in core.world.vms.values():
-                for drive in vm.drives.values():
-                    if drive.layer == layer.number:
-                        core.golden.resize(vm.vm_id, drive.slot, size_bytes)
+            core.resize(layer, size_bytes)
 
     def in_use(self, number: int) -> bool:
         """``Attached``: a running VM has the layer on its chain, or it is attached through a handle."""

@@ -37,9 +37,9 @@ class HostDisks:
 
     def rename(self, layer: Layer, path: str) -> None:
         """Give a disk another path. Its VM and its change tracking keep the old one, until it is put back."""
-        old, vms = layer.path, self._core.world.vms.values()
+        old = layer.path
         layer.path = path
-        if any(drive.layer == layer.number for vm in vms for drive in vm.drives.values()):
+        if any(self._core.drives_of(layer)):
             vm_path = layer.vm_path or old
             layer.vm_path = None if path_key(vm_path) == path_key(path) else vm_path
         for extension in (".rct", ".mrt"):
@@ -63,23 +63,15 @@ class HostDisks:
     def overwrite(self, layer: Layer, source: Layer) -> None:
         """Give a disk the content and size of another one. Change tracking does not see it."""
         core = self._core
-        owners = [
-            (vm.vm_id, drive.slot)
-            for vm in core.world.vms.values()
-            for drive in vm.drives.values()
-            if drive.layer == layer.number
-        ]
         if layer.size_bytes != source.size_bytes:
-            core.files.resize(layer, source.size_bytes)
-            for vm_id, slot in owners:
-                core.golden.resize(vm_id, slot, source.size_bytes)
+            core.resize(layer, source.size_bytes)
         for offset in range(0, layer.size_bytes, MIB):
             length = min(MIB, layer.size_bytes - offset)
             data = core.files.read(source, offset, length)
             if data != core.files.read(layer, offset, length):
                 core.files.write(layer, offset, data)
-                for vm_id, slot in owners:
-                    core.golden.write(vm_id, slot, offset, data)
+                for vm, drive in core.drives_of(layer):
+                    core.golden.write(vm.vm_id, drive.slot, offset, data)
 
     def copy(self, source: Layer, path: str) -> None:
         """Make a disk with the content of another one, and without its change tracking."""
@@ -104,20 +96,13 @@ class HostDisks:
         Raises:
             DiskError: a VM has it, off or not, or another disk is based on it.
         """
-        vms = self._core.world.vms.values()
-        held = any(drive.layer == layer.number for vm in vms for drive in vm.drives.values())
-        if held or self._core.files.children(layer):
+        if any(self._core.drives_of(layer)) or self._core.files.children(layer):
             raise DiskError(Win32.SHARING_VIOLATION, layer.path)
         self._core.files.delete(layer)
 
     def is_used(self, layer: Layer) -> bool:
         """Whether a VM that is on, or a program, has a disk open."""
-        live = any(
-            drive.layer == layer.number
-            for vm in self._core.world.vms.values()
-            if vm.state not in (VMState.Off, VMState.Saved)
-            for drive in vm.drives.values()
-        )
+        live = any(vm.state not in (VMState.Off, VMState.Saved) for vm, _ in self._core.drives_of(layer))
         return live or self._core.handles.locks(layer.number)
 
     @staticmethod

@@ -107,8 +107,7 @@ class Planning:
             layer = core.files.by_path(path)
         except DiskError as err:
             raise self._bad_disk(name, path, err.code) from err
-        used = any(d.layer == layer.number for vm in core.world.vms.values() for d in vm.drives.values())
-        if used or core.files.children(layer):
+        if any(core.drives_of(layer)) or core.files.children(layer):
             raise self._bad_disk(name, path, Win32.SHARING_VIOLATION)
         return layer
 

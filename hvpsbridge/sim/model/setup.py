@@ -181,8 +181,7 @@ class Setup:
             core = self._core
             vm = core.vm(vm_id)
             layer = core.files.by_path(path)
-            used = any(d.layer == layer.number for v in core.world.vms.values() for d in v.drives.values())
-            if str(slot) in vm.drives or used:
+            if str(slot) in vm.drives or any(core.drives_of(layer)):
                 raise ValueError(f"slot {slot} of {vm.name} or {path} is taken")
             vm.drives[str(slot)] = Drive(slot, layer.number)
             # Hyper-V adds an entry for the VM to the rights of the file.
@@ -222,8 +221,7 @@ class Setup:
             while number is not None:
                 layer = world.layers[number]
                 held = any(number in point.disks.values() for point in world.checkpoints.values())
-                held |= any(d.layer == number for v in world.vms.values() for d in v.drives.values())
-                if held or core.files.children(layer):
+                if held or any(core.drives_of(layer)) or core.files.children(layer):
                     break
                 if any(file.layer == number for file in world.host_files.values()):
                     break
@@ -241,8 +239,7 @@ class Setup:
             layer = core.top(vm_id, slot)
             if layer.made_by_checkpoint:
                 raise HyperVError(Wmi.INVALID_STATE, core.text("busy"))
-            core.files.resize(layer, size_bytes)
-            core.golden.resize(vm_id, slot, size_bytes)
+            core.resize(layer, size_bytes)
 
     def move_disk(self, vm_id: UUID, slot: Slot, folder: str) -> None:
         """Storage migration: move all files of the disk's chain to another Windows folder."""
