@@ -107,6 +107,11 @@ class DiskError(Exception):
     code: int
     path: str
 
+    @property
+    def hresult(self) -> int:
+        """The code as an HRESULT."""
+        return self.code if self.code > 0xFFFF else 0x80070000 | self.code
+
     def __str__(self) -> str:
         return f"0x{self.code:08X} for {self.path}"
 

@@ -17,7 +17,6 @@ from hvpsbridge.sim.model.stored import HostFile, Layer
 PLANNED_JOBS = frozenset(
     {JobKind.ImportDefinition, JobKind.ValidatePlanned, JobKind.RealizePlanned, JobKind.DestroySystem}
 )
-_SWITCH = "External"
 # Settings that a VM has as they are.
 _SAME = ("notes", "generation", "version", "processor_count", "memory_bytes", "automatic_checkpoints")
 _SECURITY = ("shielded", "tpm_enabled", "guest_backup")
@@ -88,13 +87,13 @@ class Planning:
         if settings["parent"] is not None:
             raise HyperVError(Wmi.INVALID_STATE, core.text("missing_checkpoint", vm=settings["name"]))
         switches = core.world.nodes[planned.node].switches
-        for index, adapter in enumerate(adapters_of(settings)):
-            switch = adapter["members"].get("SwitchName", _SWITCH)
+        for index, adapter in enumerate(adapters_of(settings["hardware"])):
+            switch = switch_of(adapter)
             if switch and index not in planned.disconnected and switch not in switches:
                 raise HyperVError(Wmi.FAILED, core.text("no_switch", vm=settings["name"], switch=switch))
         for path in settings["hardware"].get("dvd", {}).values():
             if path is not None and self._file(path) is None:
-                raise self._bad_disk(settings["name"], path, Win32.FILE_NOT_FOUND)
+                raise self._bad_disk(settings["name"], DiskError(Win32.FILE_NOT_FOUND, path))
         return {
             index: self._disk(settings["name"], drive["path"])
             for index, drive in enumerate(settings["drives"])
@@ -106,16 +105,15 @@ class Planning:
         try:
             layer = core.files.by_path(path)
         except DiskError as err:
-            raise self._bad_disk(name, path, err.code) from err
+            raise self._bad_disk(name, err) from err
         if any(core.drives_of(layer)) or core.files.children(layer):
-            raise self._bad_disk(name, path, Win32.SHARING_VIOLATION)
+            raise self._bad_disk(name, DiskError(Win32.SHARING_VIOLATION, path))
         return layer
 
-    def _bad_disk(self, name: str, path: str, win32: int) -> HyperVError:
-        code = win32 if win32 > 0xFFFF else 0x80070000 | win32
+    def _bad_disk(self, name: str, error: DiskError) -> HyperVError:
         return HyperVError(
-            Wmi.IN_USE if win32 == Win32.SHARING_VIOLATION else Wmi.FAILED,
-            self._core.text("no_disk", vm=name, path=path, code=f"{code:08X}"),
+            Wmi.IN_USE if error.code == Win32.SHARING_VIOLATION else Wmi.FAILED,
+            self._core.text("no_disk", vm=name, path=error.path, code=f"{error.hresult:08X}"),
         )
 
     def _realize(self, planned: PlannedVm) -> None:
@@ -152,9 +150,15 @@ def storage_of(settings: dict[str, Any]) -> Iterator[tuple[str, str, str]]:
             yield "dvd", slot, path
 
 
-def adapters_of(settings: dict[str, Any]) -> list[dict[str, Any]]:
-    """Network adapters in the settings of a VM; one if nothing has changed that."""
-    return list(settings["hardware"].get("adapters", [{"key": "adapter", "members": {}}]))
+def adapters_of(hardware: dict[str, Any]) -> list[dict[str, Any]]:
+    """Network adapters in the hardware of a VM; one if nothing has changed that."""
+    return list(hardware.get("adapters", [{"key": "adapter", "members": {}}]))
+
+
+def switch_of(adapter: dict[str, Any]) -> str:
+    """Name of the switch of an adapter; empty if it is not connected."""
+    name: str | None = adapter["members"].get("SwitchName", "External")
+    return name or ""
 
 
 def _hardware(planned: PlannedVm) -> dict[str, Any]:
@@ -164,7 +168,7 @@ def _hardware(planned: PlannedVm) -> dict[str, Any]:
     text = json.dumps(settings["hardware"])
     for before, after in [
         (old, new),
-        *((uuid5(old, each["key"]), uuid5(new, each["key"])) for each in adapters_of(settings)),
+        *((uuid5(old, each["key"]), uuid5(new, each["key"])) for each in adapters_of(settings["hardware"])),
     ]:
         text = text.replace(str(before).upper(), str(after).upper())
     hardware: dict[str, Any] = json.loads(text)
@@ -178,7 +182,8 @@ def _hardware(planned: PlannedVm) -> dict[str, Any]:
                 },
             }
             for each, off in (
-                (each, index in planned.disconnected) for index, each in enumerate(adapters_of(settings))
+                (each, index in planned.disconnected)
+                for index, each in enumerate(adapters_of(settings["hardware"]))
             )
         ]
     if settings["tpm_enabled"]:

@@ -6,6 +6,7 @@ from typing import Any
 from uuid import UUID, uuid5
 
 from hvpsbridge.sim.model import DiskError, HyperVError, VhdFormat, VhdType, Win32, Wmi
+from hvpsbridge.sim.model.planning import adapters_of
 from hvpsbridge.sim.model.state import ControllerType, Slot, Vm
 from hvpsbridge.sim.standin.rows import HV, Row, Rows
 
@@ -38,7 +39,7 @@ def add_adapter(rows: Rows, vm: str, members: dict[str, Any]) -> list[Row]:
         raise HyperVError(Wmi.NOT_FOUND, rows.text("not_found"))
     if members.get("IsLegacy") and found.generation != 1:
         raise HyperVError(Wmi.INVALID_PARAMETER, rows.text("failed"))
-    adapters = _adapters(found)
+    adapters = adapters_of(found.hardware)
     key = f"adapter {found.revision} {len(adapters)}"
     shown = {"SwitchName": "", "SwitchId": None, "Connected": False, **members}
     if switch is not None:
@@ -59,7 +60,7 @@ def set_adapter(rows: Rows, vm: str, id: str, members: dict[str, Any]) -> list[R
     shown = rows.adapters(found)
     bandwidth = {name: members[name] for name in _BANDWIDTH if name in members}
     members = {name: value for name, value in members.items() if name not in _BANDWIDTH}
-    for each, row in zip(adapters := _adapters(found), shown, strict=True):
+    for each, row in zip(adapters := adapters_of(found.hardware), shown, strict=True):
         if row["Id"] == id:
             if bandwidth:
                 members["BandwidthSetting"] = _bandwidth(rows, row["BandwidthSetting"], bandwidth)
@@ -112,7 +113,7 @@ def remove_adapter(rows: Rows, vm: str, id: str) -> list[Row]:
     """``Remove-VMNetworkAdapter``."""
     found = rows.vm(vm)
     shown = rows.adapters(found)
-    adapters = _adapters(found)
+    adapters = adapters_of(found.hardware)
     found.hardware["adapters"] = [each for each, row in zip(adapters, shown, strict=True) if row["Id"] != id]
     found.revision += 1
     return []
@@ -247,13 +248,8 @@ def _attach(rows: Rows, vm: Vm, slot: Slot, path: str) -> None:
     try:
         rows.model.setup.attach_file(vm.vm_id, slot, path)
     except DiskError as err:
-        code = err.code if err.code > 0xFFFF else 0x80070000 | err.code
         missing = err.code == Win32.FILE_NOT_FOUND
         kind = Wmi.NOT_FOUND if missing else Wmi.FAILED
-        raise HyperVError(kind, f"{rows.text('failed')} '{path}' (0x{code:08X})") from err
+        raise HyperVError(kind, f"{rows.text('failed')} '{path}' (0x{err.hresult:08X})") from err
     except ValueError as err:
         raise HyperVError(Wmi.IN_USE, rows.text("in_use")) from err
-
-
-def _adapters(vm: Vm) -> list[Any]:
-    return list(vm.hardware.get("adapters", [{"key": "adapter", "members": {}}]))

@@ -8,7 +8,7 @@ from uuid import UUID, uuid5
 
 from hvpsbridge.sim.model import Model
 from hvpsbridge.sim.model.clock import utc
-from hvpsbridge.sim.model.planning import adapters_of, storage_of
+from hvpsbridge.sim.model.planning import adapters_of, storage_of, switch_of
 from hvpsbridge.sim.model.state import PlannedVm, Slot
 from hvpsbridge.sim.standin.classes import CLASSES
 
@@ -94,8 +94,8 @@ class PlannedInstances:
     def connections(self) -> Iterable[Row]:
         """``Msvm_EthernetPortAllocationSettingData``."""
         for one in self._all():
-            for index, adapter in enumerate(adapters_of(one.settings)):
-                switch = adapter["members"].get("SwitchName", "External")
+            for index, adapter in enumerate(adapters_of(one.settings["hardware"])):
+                switch = switch_of(adapter)
                 connected = bool(switch) and index not in one.disconnected
                 yield {
                     **dict.fromkeys(CLASSES["Msvm_EthernetPortAllocationSettingData"].properties),

@@ -72,7 +72,9 @@ class PlannedMethods:
                 slot = _slot_of(planned, settings["InstanceID"])
                 self._model.planned.set_file(planned.vm_id, slot, settings["HostResource"][0])
             elif settings.get("EnabledState") == _DISABLED:
-                keys = [connection_id(planned, each["key"]) for each in adapters_of(planned.settings)]
+                keys = [
+                    connection_id(planned, each["key"]) for each in adapters_of(planned.settings["hardware"])
+                ]
                 self._model.planned.disconnect(planned.vm_id, keys.index(settings["InstanceID"]))
             else:
                 raise HyperVError(Wmi.NOT_SUPPORTED, "")

@@ -8,6 +8,7 @@ from uuid import UUID, uuid5
 from hvpsbridge.sim.model import DiskError, HyperVError, Model, Win32, Wmi
 from hvpsbridge.sim.model.clock import utc
 from hvpsbridge.sim.model.messages import text
+from hvpsbridge.sim.model.planning import adapters_of
 from hvpsbridge.sim.model.state import Checkpoint, Drive, Slot, VhdType, Vm, VMState
 from hvpsbridge.sim.model.stored import Layer
 
@@ -206,9 +207,7 @@ class Rows:
 
     def adapters(self, vm: Vm) -> list[Row]:
         """``VMNetworkAdapter`` of a VM: one, unless a cmdlet has changed that."""
-        if "adapters" not in vm.hardware:
-            return [self._adapter(vm, "adapter", {})]
-        return [self._adapter(vm, each["key"], each["members"]) for each in vm.hardware["adapters"]]
+        return [self._adapter(vm, each["key"], each["members"]) for each in adapters_of(vm.hardware)]
 
     def _adapter(self, vm: Vm, key: str, members: Row) -> Row:
         adapter = uuid5(vm.vm_id, key)

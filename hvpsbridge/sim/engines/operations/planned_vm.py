@@ -13,7 +13,7 @@ from hvpsbridge.sim.engines.failure import Failure, failure, of_call
 from hvpsbridge.sim.engines.operations.context import Context, Stopped
 from hvpsbridge.sim.model import HyperVError
 from hvpsbridge.sim.model.calls import CallRefused
-from hvpsbridge.sim.model.planning import adapters_of, storage_of
+from hvpsbridge.sim.model.planning import adapters_of, storage_of, switch_of
 from hvpsbridge.sim.model.state import Job, JobKind, PlannedVm
 from hvpsbridge.sim.standin import administration, devices, hardware
 from hvpsbridge.sim.standin.rows import Row, Rows
@@ -168,9 +168,7 @@ def _do(context: Context, what: str, method: str, planned: PlannedVm, act: Calla
 def _disconnect(context: Context, planned: PlannedVm) -> None:
     context.associated(_CONNECTION, planned.vm_id)
     connected = [
-        index
-        for index, each in enumerate(adapters_of(planned.settings))
-        if each["members"].get("SwitchName", "External")
+        index for index, each in enumerate(adapters_of(planned.settings["hardware"])) if switch_of(each)
     ]
 
     def act() -> None:
