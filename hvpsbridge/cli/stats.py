@@ -14,8 +14,9 @@ from hvpsbridge.cli.proofs import moment_text
 from hvpsbridge.cli.signals import interrupting
 from hvpsbridge.report.documents.stats import RepositoryStatsShown
 from hvpsbridge.report.views import Table
-from hvpsbridge.repository.points import SHORT_ID_DIGITS, vms_named
+from hvpsbridge.repository.points import SHORT_ID_DIGITS
 from hvpsbridge.repository.stats import RepositoryStats, SpaceOf
+from hvpsbridge.tasks.retention.prune import find_vms
 from hvpsbridge.units import size_text
 
 # A forecast beyond this says nothing.
@@ -38,8 +39,7 @@ def stats(invocation: Invocation, /, vms: tuple[str, ...], as_json: bool, **opti
     """
     with interrupting():
         repository = compose.repository(repository_spec(options, invocation), invocation)
-        points = repository.catalog.points()
-        named = frozenset(vm_id for vm in vms for vm_id in vms_named(points, vm))
+        named = find_vms(repository, vms) or frozenset()
         found = repository.stats(datetime.now(UTC), named)
     if as_json:
         console.document(RepositoryStatsShown(repository.repository_id, repository.url, found))
