@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
@@ -321,16 +321,33 @@ class Repository:
         are not asked for if there are no such chunks.
         """
         lost, walked = self._cache.lost(), set[bytes]()
-        needed: set[object] = set()
+        needed: set[bytes | str] = set()
         for point in points if lost else ():
-            for _, tree in parts_of(point):
-                try:
-                    needed.update(
-                        identity for _, identity in self.image_of(tree).chunk_ids(walked) if identity in lost
-                    )
-                except Damaged as err:  # a node
-                    needed.add(err.name)
+            needed.update(self._losses(point, lost, walked))
         return len(needed)
+
+    def damaged_points(self, points: Iterable[Point]) -> frozenset[UUID]:
+        """Points that need chunks or nodes that are known to be lost, as in :meth:`lost_chunks`."""
+        lost, damaged = self._cache.lost(), set[UUID]()
+        # By VM, whose points share most of their trees: subtrees of points that need nothing lost.
+        clean: dict[UUID, set[bytes]] = {}
+        for point in points if lost else ():
+            walked = set(clean.get(point.vm_id, ()))
+            if any(True for _ in self._losses(point, lost, walked)):
+                damaged.add(point.point_id)
+            else:
+                clean[point.vm_id] = walked
+        return frozenset(damaged)
+
+    def _losses(self, point: Point, lost: Container[bytes], walked: set[bytes]) -> Iterator[bytes | str]:
+        """Chunks that are lost, by id, and nodes, by name; see ``TreeReader.leaves`` for ``walked``."""
+        for _, tree in parts_of(point):
+            try:
+                for _, identity in self.image_of(tree).chunk_ids(walked):
+                    if identity in lost:
+                        yield identity
+            except Damaged as err:  # a node
+                yield err.name
 
     def repair(self, run_id: UUID, *, check: bool = False) -> RepairReport:
         """Take lost packs out of the index whose chunks exist elsewhere, and remove what says nothing more.

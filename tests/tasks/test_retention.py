@@ -89,6 +89,20 @@ def test_known_damage_takes_no_place_of_a_good_point(world: World) -> None:
     assert [point.point_id for point in vm.kept] == [points[1].point_id, points[2].point_id]
 
 
+def test_all_points_that_need_a_lost_chunk_are_damaged(world: World) -> None:
+    vm_id = world.vm()
+    points = backups(world, vm_id, 3)
+    first, second, third = (
+        {identity for _, identity in world.repository.image(point, point.disks[0]).chunk_ids()}
+        for point in points
+    )
+    world.damage(Kind.DATA_PACK, min((second & third) - first))
+    world.reopen()
+    assert world.repository.damaged_points(points) == frozenset()
+    world.repository.publish_bad(world.repository.verify(Level.HASHED).bad)
+    assert world.repository.damaged_points(points) == {point.point_id for point in points[1:]}
+
+
 def test_tags_protection_and_disks_are_known(world: World) -> None:
     vm_id = world.vm()
     first, _ = backups(world, vm_id, 2)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from uuid import UUID
 
 from hvpsbridge.formats.manifest import ManifestDisk
@@ -26,7 +26,7 @@ def retention_points(
     points = [point for point in everything if vm_ids is None or point.vm_id in vm_ids]
     states = repository.catalog.states.read()
     safe = repository.catalog.safe_bases()
-    damaged = _damaged(repository, points)
+    damaged = repository.damaged_points(points)
     # A VM may have been restored from a point of another.
     bases = next_bases(repository, everything)
     names = _disk_names(points)
@@ -55,13 +55,6 @@ def retention_points(
         )
         found.append((point, known))
     return tuple(found)
-
-
-def _damaged(repository: Repository, points: Sequence[Point]) -> frozenset[UUID]:
-    """Points of which chunks are known to be lost."""
-    if not repository.lost_chunks(points):
-        return frozenset()
-    return frozenset(point.point_id for point in points if repository.lost_chunks([point]))
 
 
 def _key(disk: ManifestDisk) -> str:
