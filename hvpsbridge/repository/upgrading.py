@@ -14,10 +14,17 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from uuid import UUID
 
-from hvpsbridge.errors import ObjectExists, RepositoryLocked, StoreError, UpgradeRefused
+from hvpsbridge.errors import (
+    Damaged,
+    ObjectExists,
+    ObjectMissing,
+    RepositoryLocked,
+    StoreError,
+    UpgradeRefused,
+)
 from hvpsbridge.formats.envelope import FORMAT
 from hvpsbridge.formats.record import encode_record
-from hvpsbridge.formats.settings import CONFIG_NAME, UPGRADE_NAME, Settings
+from hvpsbridge.formats.settings import CONFIG_NAME, MAX_SETTINGS_BYTES, UPGRADE_NAME, Settings
 from hvpsbridge.repository.check.restore_tool import replace_restore_tool
 from hvpsbridge.repository.layout import FOLDERS, LEASES, RUNS
 from hvpsbridge.repository.lease import Lease
@@ -82,9 +89,7 @@ def upgrade(
         replace_restore_tool(objects)
         new = replace(settings, format=FORMAT, check=b"")
         data = encode_record(replace(new, check=objects.sealer.settings_check(new)))
-        if not begun:
-            store.put(UPGRADE_NAME, data)
-            store.commit_barrier()
+        _put_aside(objects, data)
         if there and settings.format != FORMAT:
             own.check()
             _delete_settings(objects)
@@ -95,6 +100,21 @@ def upgrade(
         with contextlib.suppress(StoreError):  # it does no harm
             store.delete(UPGRADE_NAME)
     return report
+
+
+def _put_aside(objects: Objects, data: bytes) -> None:
+    """Have the new settings in the second place, durably, whatever somebody else may have put there."""
+    store = objects.store
+    try:
+        if store.get(UPGRADE_NAME, MAX_SETTINGS_BYTES) == data:
+            return
+        store.delete(UPGRADE_NAME)
+    except Damaged:  # too large, or a folder
+        store.delete(UPGRADE_NAME)
+    except ObjectMissing:
+        pass
+    store.put(UPGRADE_NAME, data)
+    store.commit_barrier()
 
 
 def _delete_settings(objects: Objects) -> None:

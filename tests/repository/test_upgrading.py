@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
 from dataclasses import replace
 from uuid import UUID, uuid4
@@ -95,6 +96,20 @@ def test_an_upgrade_that_died_anywhere_is_finished_by_the_next_one(old: UUID, st
             assert not repository.verify(Level.HASHED).problems
         step += 1
     assert step > 5
+
+
+def test_what_somebody_put_into_the_second_place_is_replaced(old: UUID, store: MemoryStore) -> None:
+    store.objects[UPGRADE_NAME] = b"planted"
+    before, step, finished = dict(store.objects), 0, False
+    while not finished:
+        store.objects = dict(before)
+        with contextlib.suppress(Died):
+            upgrade(Dying(store, step))
+            finished = True
+        with reopen_any(store) as repository:
+            assert repository.catalog.points()[0].point_id == old
+        step += 1
+    assert decode_settings(store.get("config")).format == FORMAT
 
 
 def test_a_run_in_progress_is_refused_or_waited_for(old: UUID, store: MemoryStore) -> None:
