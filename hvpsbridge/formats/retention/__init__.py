@@ -23,7 +23,7 @@ from hvpsbridge.formats.retention.points import (
     Why,
 )
 from hvpsbridge.formats.retention.rules import Rules
-from hvpsbridge.formats.retention.simulate import AgeRange, Forecast, Schedule, simulate
+from hvpsbridge.formats.retention.simulate import AgeRange, Forecast, HeldAfter, Schedule, simulate
 from hvpsbridge.formats.retention.span import Span, parse_span
 
 __all__ = [
@@ -32,6 +32,7 @@ __all__ = [
     "Forecast",
     "GuardFinding",
     "GuardVerdict",
+    "HeldAfter",
     "PastPrune",
     "Reason",
     "RetentionPoint",

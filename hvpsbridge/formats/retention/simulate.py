@@ -34,14 +34,22 @@ class Schedule:
 
 @dataclass(frozen=True, slots=True)
 class AgeRange:
-    """Points of similar age.
+    """Recovery points of similar age.
 
     Attributes:
-        name: of the range.
+        age: the range.
         points: how many there are.
     """
 
-    name: str
+    age: str
+    points: int
+
+
+@dataclass(frozen=True, slots=True)
+class HeldAfter:
+    """How many recovery points of a VM there are after some days."""
+
+    days: int
     points: int
 
 
@@ -54,7 +62,7 @@ class Forecast:
         made: points that were made.
         held: decisions about the points that are left, oldest first.
         most: the largest number that was held after any prune.
-        after: days of the simulation with the number of points held then: each 30 days, and the end.
+        after: how many were held after each 30 days, and at the end.
         ages: by age, youngest first, without empty ranges.
     """
 
@@ -62,7 +70,7 @@ class Forecast:
     made: int
     held: tuple[Decision, ...]
     most: int
-    after: tuple[tuple[int, int], ...]
+    after: tuple[HeldAfter, ...]
     ages: tuple[AgeRange, ...]
 
 
@@ -96,7 +104,7 @@ def simulate(rules: Rules, schedule: Schedule, days: int, start: date) -> Foreca
         decisions = tuple(decision for decision in vm.decisions if decision.keep)
         most = max(most, len(held))
         if day % 30 == 0 or day == days:
-            after.append((day, len(held)))
+            after.append(HeldAfter(day, len(held)))
     return Forecast(
         days=days,
         made=made,

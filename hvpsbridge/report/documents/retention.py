@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from hvpsbridge.formats.retention import Forecast, Rules, Schedule
+from hvpsbridge.formats.retention import AgeRange, Forecast, HeldAfter, Rules, Schedule
 from hvpsbridge.report.documents.document import Document
 from hvpsbridge.report.values import INLINE
 from hvpsbridge.tasks.retention.shown import PruneReport, ReasonShown, reasons_shown, rule_texts
@@ -21,27 +21,6 @@ class Retained(Document):
 
     check: bool
     report: PruneReport = field(metadata=INLINE)
-
-
-@dataclass(frozen=True, slots=True)
-class AgesHeld:
-    """Recovery points of similar age.
-
-    Attributes:
-        age: the range.
-        points: how many there are.
-    """
-
-    age: str
-    points: int
-
-
-@dataclass(frozen=True, slots=True)
-class HeldAfter:
-    """How many recovery points of a VM there are after some days."""
-
-    days: int
-    points: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,7 +55,7 @@ class RetentionSimulated(Document):
     made: int
     most: int
     held: tuple[HeldPoint, ...]
-    ages: tuple[AgesHeld, ...]
+    ages: tuple[AgeRange, ...]
     after: tuple[HeldAfter, ...]
 
 
@@ -98,6 +77,6 @@ def simulated(rules: Rules, schedule: Schedule, forecast: Forecast) -> Retention
             )
             for decision in forecast.held
         ),
-        ages=tuple(AgesHeld(each.name, each.points) for each in forecast.ages),
-        after=tuple(HeldAfter(days, points) for days, points in forecast.after),
+        ages=forecast.ages,
+        after=forecast.after,
     )

@@ -6,7 +6,7 @@ from datetime import date, time
 
 import pytest
 
-from hvpsbridge.formats.retention import AgeRange, Rules, Schedule, Span, Why, decide, simulate
+from hvpsbridge.formats.retention import AgeRange, HeldAfter, Rules, Schedule, Span, Why, decide, simulate
 
 from .made import LATER, nights
 
@@ -27,8 +27,8 @@ def test_a_year_of_nights() -> None:
         AgeRange("up to 6 months", 3),
         AgeRange("up to 1 year", 6),
     )
-    assert found.after[0][0] == 30
-    assert found.after[-1] == (365, 21)
+    assert found.after[0].days == 30
+    assert found.after[-1] == HeldAfter(365, 21)
     assert found.most >= 21
     assert [reason.why for reason in found.held[-1].reasons] == [
         Why.DAILY,
@@ -58,7 +58,7 @@ def test_a_prune_each_night_leaves_what_one_at_the_end_leaves(rules: Rules) -> N
         (vm,) = decide(rules, points, LATER)
         assert [decision.point.made for decision in found.held] == [point.made for point in vm.kept]
     assert found.made == 800
-    assert max(points for _, points in found.after) <= found.most
+    assert max(each.points for each in found.after) <= found.most
 
 
 def test_what_cannot_be_simulated_is_refused() -> None:
