@@ -396,12 +396,12 @@ class Repository:
                 raise Damage(f"{name}: its authentication tag does not match")
         return expand(codec, payload, raw)
 
-    def names(self, prefix):
-        """Names of the objects under a prefix; other files there are ignored."""
+    def names(self, prefix, digits=32):
+        """Names of the objects under a prefix, with so many hex digits; other files there are ignored."""
         return sorted(
             f"{prefix}/{path.name}"
             for path in (self.folder / prefix).glob("*")
-            if re.fullmatch("[0-9a-f]{32}|[0-9a-f]{16}", path.name) and path.lstat().st_size
+            if re.fullmatch(f"[0-9a-f]{{{digits}}}", path.name) and path.lstat().st_size
         )
 
     def _load_index(self):
@@ -541,9 +541,9 @@ class Repository:
                 self.problems.append(str(error))
         return sorted(found, key=lambda point: (point["vm_id"], point.get("sequence", 0)))
 
-    def _records(self, prefix, kind):
+    def _records(self, prefix, kind, digits=32):
         """Names and contents of the records under a prefix; those that cannot be read are problems."""
-        for name in self.names(prefix):
+        for name in self.names(prefix, digits):
             try:
                 record = parse_json(self.open_object(name, kind), name)
                 if not isinstance(record, dict):
@@ -557,7 +557,7 @@ class Repository:
         if self.settings["format"] > 1:
             for path in sorted((self.folder / prefix).glob("*")):
                 if re.fullmatch("[0-9a-f]{32}", path.name):
-                    yield from self._records(f"{prefix}/{path.name}", kind)
+                    yield from self._records(f"{prefix}/{path.name}", kind, 16)
 
     def _pruned(self):
         """Ids of the points that were pruned. In format 1 their manifests are gone."""

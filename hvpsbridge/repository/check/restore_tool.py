@@ -35,6 +35,7 @@ EARLIER = frozenset(
         "70558283c4ad94fb7ccfa177f664fdf2ce0a7779e7b85ea74fea735ec4027c54",
         "a7d6e15a477c9fe58b89db1ca5cd212d4294d17cc623a42d9c15c5bbfadb2f1f",
         "a5ec5246a4aa32ab0e09d37ebd04cacc45d1b68a5f596cceb859cc246473c4ee",
+        "93ac36910482836ade855167fa06e97aa5e0f974d006cf862a8e7377d2906d5f",
     }
 )
 
